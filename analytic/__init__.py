@@ -1,0 +1,46 @@
+"""Exact, closed-form diffusion on finite datasets.
+
+On a finite dataset the best possible denoiser is known in closed form, so the
+probability-flow ODE, its trajectories and their limits can be computed to the
+precision of the machine, and the theory of diffusion sampling checked.
+
+    import analytic as an
+
+    D = an.OptimalDenoiser(an.datasets.two_moons(2000, seed=0))
+    exact = an.integrate(D, an.noise(64, like=D, sigma=80.0, seed=1))
+
+Numba, SciPy and plotting load on first use.
+"""
+
+from . import datasets, geometry, grids, plotting, solvers
+from .collapse import certificate
+from .denoisers import Denoiser, GaussianDenoiser, OptimalDenoiser
+from .flow import integrate
+from .meanshift import mean_shift
+from .noise import noise
+from .points import PointSet
+from .report import Report, Verdict
+from .sampling import sample
+from .trajectory import Trajectory
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Denoiser",
+    "GaussianDenoiser",
+    "OptimalDenoiser",
+    "PointSet",
+    "Report",
+    "Trajectory",
+    "Verdict",
+    "certificate",
+    "datasets",
+    "geometry",
+    "grids",
+    "integrate",
+    "mean_shift",
+    "noise",
+    "plotting",
+    "sample",
+    "solvers",
+]

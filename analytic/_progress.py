@@ -1,0 +1,21 @@
+"""Progress bars: shown on a terminal when asked for, silent otherwise."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["bar"]
+
+
+@contextmanager
+def bar(total: int, title: str, wanted: bool) -> Iterator[Callable[[int], object]]:
+    """A function that moves the bar forward by n; without a terminal it does nothing."""
+    if not (wanted and sys.stderr.isatty()):
+        yield lambda n: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=title, leave=False) as shown:
+        yield shown.update

@@ -1,0 +1,398 @@
+"""Denoisers in closed form.
+
+A denoiser is any callable (x: (B, D), σ: scalar or (B,)) → (B, D). For data
+p_0 = Σ π_i δ(x_i) and x = x_0 + σ z the one with least mean squared error is
+
+    D(x; σ) = E[x_0 | x] = Σ u_i x_i,   u = softmax_i(log π_i - |x - x_i|²/2σ²),
+
+the Gaussian-kernel average of the data around x, one step of mean shift with
+bandwidth σ (Karras et al. 2022, https://arxiv.org/abs/2206.00364, eq. 57; Chen
+et al. 2023, *A Geometric Perspective on Diffusion Models*,
+https://arxiv.org/abs/2305.19947). With y_i = x_i - D, C = Σ u_i y_i y_iᵀ and
+κ3 = Σ u_i y_i |y_i|²,
+
+    σ² ∇log p_σ = D - x,   ∂D/∂x = C/σ²,   ∂D/∂σ = (κ3 - 2C(x - D))/σ³.
+
+For Gaussian data N(μ, Σ) it is D(x; σ) = μ + Σ(Σ + σ²I)⁻¹(x - μ).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _check
+from .points import PointSet, as_points
+from .posterior import Posterior, Top
+
+__all__ = ["Denoiser", "Evaluation", "GaussianDenoiser", "OptimalDenoiser"]
+
+Floats = NDArray[np.float64]
+Reals = NDArray[np.floating]
+
+TINY = 1e-300
+"""Smallest bandwidth told apart from the limit σ → 0, in data units of order one."""
+
+BAD_REFERENCE = 30.0
+"""A logit this far above the reference's asks for a better reference."""
+
+SLAB = 5_000_000
+"""Numbers in temporaries per call of a kernel (40 MB)."""
+
+
+class Denoiser(Protocol):
+    """Anything that maps noisy queries (B, D) and noise levels to denoised points (B, D)."""
+
+    def __call__(self, x: Any, sigma: Any, /) -> NDArray[Any]:
+        """Denoise."""
+
+
+class Evaluation(NamedTuple):
+    """A denoiser evaluation with what the flow needs beside the mean."""
+
+    mean: Floats
+    """(B, D) posterior mean."""
+    nearest: NDArray[np.int64]
+    """(B,) index of a data point of largest weight, up to rounding."""
+    log_odds: Floats
+    """(B,) -log of that point's posterior weight."""
+
+
+class _Softmax(NamedTuple):
+    ref: NDArray[np.int64]
+    log_sum: Floats
+    shift: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class OptimalDenoiser:
+    """The optimal denoiser of a finite point set.
+
+    Parameters
+    ----------
+    points : `PointSet` or (N, D) array.
+
+    Every method takes x of shape (B, D) or (D,), in the units of the data, and
+    σ a scalar or of shape (B,), and returns x's float dtype (float32 or
+    float64); inside everything is float64. Bad input raises `ValueError` or
+    `TypeError` before any work. Calls hold temporaries of some 100 MB at most,
+    whatever N and B. Results depend neither on the number of threads nor on
+    which other queries share the batch.
+
+    Accuracy. With ε = 2⁻⁵³ and q̄_i = Σ_d |x_r - x_i|_d(|x - x_i|_d + |x - x_r|_d),
+    where x_r is the heaviest point, the log-odds against x_r are off by at most
+    δ_i = ε((D + 8) q̄_i/2σ² + 2|log π_i/π_r|): a few units in the last place of
+    the spread of the logits. A weight u_i is then off by a relative
+    δ_i + max_j δ_j + ε(n + 8), where n ≤ 128 + N/128 is the length of a
+    sum; D by ε|D| + Σ u_i |x_i - x_r| (the same); log p by
+    max_j δ_j + ε((D + 8)|x - x_r|²/2σ² + |log π_r| + D|log σ| + D + n + 8).
+    """
+
+    points: PointSet
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "points", as_points(self.points))
+
+    def __repr__(self) -> str:
+        return f"OptimalDenoiser({self.points!r})"
+
+    @property
+    def dim(self) -> int:
+        """Dimension D of the data."""
+        return self.points.dim
+
+    def __call__(self, x: Any, sigma: Any) -> Reals:
+        """Posterior mean D(x; σ), shaped like x.
+
+        σ = 0 means the limit: the nearest data point; exact ties are averaged
+        with weights π.
+        """
+        batch, shape, dtype = _check.queries(x, self.dim)
+        levels = _check.sigma(sigma, len(batch), zero=True)
+        return self.evaluate(batch, levels).mean.astype(dtype, copy=False).reshape(shape)
+
+    def log_prob(self, x: Any, sigma: Any) -> Reals:
+        """Log p_σ(x) of the data convolved with N(0, σ²I), in nats: (B,), scalar for one query."""
+        batch, shape, dtype = _check.queries(x, self.dim)
+        levels = _check.sigma(sigma, len(batch))
+        result = np.empty(len(batch))
+        for rows, q, s in self._slabs(batch, levels):
+            result[rows] = self._log_prob(q, s, self._softmax(q, s), levels[rows])
+        return result.astype(dtype, copy=False).reshape(shape[:-1])
+
+    def score(self, x: Any, sigma: Any) -> Reals:
+        """∇log p_σ(x) = (D - x)/σ², shaped like x, without cancellation near a data point."""
+        batch, shape, dtype = _check.queries(x, self.dim)
+        levels = _check.sigma(sigma, len(batch))
+        result = np.empty_like(batch)
+        for rows, q, s in self._slabs(batch, levels):
+            found = self._softmax(q, s)
+            toward = self._toward_mean(q, found)
+            result[rows] = toward / s[:, None] / levels[rows, None]
+        return result.astype(dtype, copy=False).reshape(shape)
+
+    def posterior(self, x: Any, sigma: Any) -> Posterior:
+        """Posterior statistics: mean, log-density, tr C, entropy, effective points, top-k."""
+        batch, shape, dtype = _check.queries(x, self.dim)
+        levels = _check.sigma(sigma, len(batch))
+        mean, flat = np.empty_like(batch), np.empty((3, len(batch)))
+        for rows, q, s in self._slabs(batch, levels):
+            found = self._softmax(q, s)
+            mean[rows] = self._mean(found)
+            flat[0, rows] = self._log_prob(q, s, found, levels[rows])
+            trace, entropy, _, _ = self._spread(q, s, found, found.shift)
+            flat[1, rows] = trace * self._unit**2
+            flat[2, rows] = np.maximum(entropy, 0.0)
+
+        def top(k: int) -> Top:
+            index, weight = self._top(batch, levels, k)
+            tail = (*shape[:-1], k)
+            return Top(index.reshape(tail), weight.astype(dtype, copy=False).reshape(tail))
+
+        log_prob, trace_cov, entropy = (
+            row.astype(dtype, copy=False).reshape(shape[:-1]) for row in flat
+        )
+        means = mean.astype(dtype, copy=False).reshape(shape)
+        return Posterior(means, log_prob, trace_cov, entropy, top, len(self.points))
+
+    def jacobian(self, x: Any, sigma: Any) -> Reals:
+        """∂D/∂x = C/σ², symmetric positive semi-definite: (B, D, D), (D, D) for one query."""
+        from .kernels import dense
+
+        batch, shape, dtype = _check.queries(x, self.dim)
+        levels = _check.sigma(sigma, len(batch))
+        _check.size(len(batch) * self.dim, self.dim, "x")
+        result = np.empty((len(batch), self.dim, self.dim))
+        for rows, q, s in self._slabs(batch, levels):
+            found = self._softmax(q, s)
+            dense.covariance(self._points, self._logs, q, _inverse(s), *found, result[rows])
+            result[rows] *= _inverse(s)[:, None, None]
+            result[rows] *= _inverse(s)[:, None, None]
+        return result.astype(dtype, copy=False).reshape(*shape, self.dim)
+
+    def jvp(self, x: Any, sigma: Any, v: Any) -> Reals:
+        """Action of the Jacobian, (∂D/∂x) v = C v/σ², for v shaped like x."""
+        batch, shape, dtype = _check.queries(x, self.dim)
+        levels = _check.sigma(sigma, len(batch))
+        direction, v_shape, _ = _check.queries(v, self.dim, "v")
+        if v_shape != shape:
+            _check.fail("v", f"shape {v_shape}", f"x's shape {shape}", "one direction per query")
+        result = np.empty_like(batch)
+        for rows, q, s in self._slabs(batch, levels):
+            found = self._softmax(q, s)
+            image = self._spread(q, s, found, direction[rows])[3]
+            result[rows] = image * _inverse(s)[:, None] * _inverse(s)[:, None]
+        return result.astype(dtype, copy=False).reshape(shape)
+
+    def sigma_derivative(self, x: Any, sigma: Any) -> Reals:
+        """∂D/∂σ at fixed x = (κ3 - 2C(x - D))/σ³, shaped like x (theory A6)."""
+        batch, shape, dtype = _check.queries(x, self.dim)
+        levels = _check.sigma(sigma, len(batch))
+        result = np.empty_like(batch)
+        for rows, q, s in self._slabs(batch, levels):
+            found = self._softmax(q, s)
+            third, image = self._spread(q, s, found, -self._toward_mean(q, found))[2:]
+            inv = _inverse(s)[:, None]
+            result[rows] = (third - 2 * image) * inv * inv * inv
+        return result.astype(dtype, copy=False).reshape(shape)
+
+    def evaluate(self, x: Floats, sigma: Floats) -> Evaluation:
+        """The mean and its heaviest point for checked float64 x (B, D), σ (B,) ≥ 0."""
+        mean = np.empty_like(x)
+        nearest = np.empty(len(x), dtype=np.int64)
+        log_odds = np.empty(len(x))
+        for rows, q, s in self._slabs(x, sigma):
+            found = self._softmax(q, s)
+            mean[rows] = self._mean(found)
+            nearest[rows], log_odds[rows] = found.ref, found.log_sum
+        return Evaluation(mean, nearest, log_odds)
+
+    def trap_sums(self, x: Floats, sigma: Floats, index: NDArray[np.int64]) -> Floats:
+        """(B, 5) sums of the trap certificate for candidate points, x and σ checked float64.
+
+        With g_j = |x - x_j|² - |x - x_i|², d_ij = |x_i - x_j| and
+        r_j = (π_j/π_i) exp(-g_j/2σ²), over all j ≠ i: Σ r_j d_ij, Σ r_j,
+        max d_ij, min d_ij, min g_j.
+        """
+        from .kernels import dense
+
+        result = np.empty((len(x), 5))
+        for rows, q, s in self._slabs(x, sigma):
+            dense.trap(self._points, self._logs, q, _inverse(s), index[rows], result[rows])
+        unit = self._unit
+        return result * np.array([unit, 1.0, unit, unit, unit**2]) if unit != 1.0 else result
+
+    @cached_property
+    def _unit(self) -> float:
+        """A power of two that brings data of extreme scale to order one, exactly; else 1."""
+        points = self.points.points
+        spread = float((points.max(axis=0) - points.min(axis=0)).max())
+        size = spread or float(max(points.max(), -points.min()))
+        return 1.0 if size == 0 or 1e-100 < size < 1e100 else float(2.0 ** np.frexp(size)[1])
+
+    @cached_property
+    def _points(self) -> Floats:
+        points = self.points.points
+        return points if self._unit == 1.0 else points / self._unit
+
+    @property
+    def _logs(self) -> Floats:
+        return self.points.log_weights
+
+    def _slabs(self, batch: Floats, levels: Floats) -> Iterator[tuple[slice, Floats, Floats]]:
+        """Slices of the batch, in internal units, small enough to bound the temporaries."""
+        from .kernels import dense
+
+        per_query = dense.chunk_count(len(self.points)) * (2 * self.dim + 4)
+        step = max(1, SLAB // per_query)
+        for k in range(0, len(batch), step):
+            rows = slice(k, k + step)
+            q, s = batch[rows], levels[rows]
+            if self._unit != 1.0:
+                with np.errstate(over="ignore"):
+                    q, s = q / self._unit, s / self._unit
+                if not (np.isfinite(q).all() and np.isfinite(s).all()):
+                    _check.fail(
+                        "x or sigma",
+                        f"values beyond 1e308 times the data scale {self._unit:.3g}",
+                        "values that float64 can compare with the data",
+                        "rescale the data",
+                    )
+            yield rows, q, s
+
+    def _softmax(self, q: Floats, s: Floats) -> _Softmax:
+        from .kernels import dense
+
+        points, logs, inv = self._points, self._logs, _inverse(s)
+        ref = dense.reference(points, logs, q, np.minimum(s, _check.SIGMA_LIMIT))
+        top, index, log_sum, shift = dense.softmax(points, logs, q, inv, ref)
+        for _ in range(8):
+            bad = np.flatnonzero(top > BAD_REFERENCE)
+            if not bad.size:
+                break
+            ref[bad] = index[bad]
+            redo = dense.softmax(points, logs, q[bad], inv[bad], ref[bad])
+            top[bad], index[bad], log_sum[bad], shift[bad] = redo
+        return _Softmax(ref, log_sum, shift)
+
+    def _spread(
+        self, q: Floats, s: Floats, found: _Softmax, v: Floats
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        from .kernels import dense
+
+        return dense.spread(
+            self._points, self._logs, q, _inverse(s), *found, np.ascontiguousarray(v)
+        )
+
+    def _mean(self, found: _Softmax) -> Floats:
+        mean: Floats = self._points[found.ref] + found.shift
+        return mean if self._unit == 1.0 else mean * self._unit
+
+    def _toward_mean(self, q: Floats, found: _Softmax) -> Floats:
+        """D - x, in internal units."""
+        return (self._points[found.ref] - q) + found.shift
+
+    def _log_prob(self, q: Floats, s: Floats, found: _Softmax, levels: Floats) -> Floats:
+        with np.errstate(over="ignore"):
+            gaps = (q - self._points[found.ref]) * _inverse(s)[:, None]
+            nearest = self._logs[found.ref] - 0.5 * np.einsum("ij,ij->i", gaps, gaps)
+        volume = self.dim * (np.log(levels) + 0.5 * np.log(2 * np.pi))
+        return np.asarray(nearest + found.log_sum - volume)
+
+    def _top(self, batch: Floats, levels: Floats, k: int) -> tuple[NDArray[np.int64], Floats]:
+        from .kernels import dense
+
+        index = np.empty((len(batch), k), dtype=np.int64)
+        weight = np.empty((len(batch), k))
+        step = max(1, SLAB // len(self.points))
+        for start in range(0, len(batch), step):
+            part = slice(start, start + step)
+            for rows, q, s in self._slabs(batch[part], levels[part]):
+                logs = np.empty((len(q), len(self.points)))
+                dense.log_posterior(
+                    self._points, self._logs, q, _inverse(s), *self._softmax(q, s)[:2], logs
+                )
+                best = np.argsort(-logs, axis=1, kind="stable")[:, :k]
+                here = slice(start + rows.start, start + rows.start + len(q))
+                index[here] = best
+                weight[here] = np.exp(np.take_along_axis(logs, best, axis=1))
+        return index, weight
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianDenoiser:
+    """The optimal denoiser of Gaussian data N(μ, Σ).
+
+    Parameters
+    ----------
+    mean : (D,) μ.
+    covariance : (D, D) Σ, symmetric positive semi-definite.
+
+    Raises
+    ------
+    ValueError
+        if the shapes disagree, or Σ is not symmetric or has a negative eigenvalue.
+    """
+
+    mean: Floats
+    covariance: Floats
+
+    def __post_init__(self) -> None:
+        mean = np.array(_check.array(self.mean, "mean"), dtype=np.float64)
+        cov = np.array(_check.array(self.covariance, "covariance"), dtype=np.float64)
+        if mean.ndim != 1 or cov.shape != 2 * mean.shape:
+            _check.fail(
+                "covariance",
+                f"shape {cov.shape} with mean of shape {mean.shape}",
+                "(D, D) with mean (D,)",
+                "pass a vector and a square matrix",
+            )
+        slack = 1e-10 * max(float(np.abs(cov).max(initial=0.0)), np.finfo(float).tiny)
+        if np.abs(cov - cov.T).max(initial=0.0) > slack:
+            _check.fail("covariance", "an asymmetric matrix", "a symmetric one", "symmetrise it")
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "covariance", (cov + cov.T) / 2)
+        values = self.eigen[0]
+        if values.min() < -slack * len(values):
+            _check.fail(
+                "covariance", f"eigenvalue {values.min():g}", "eigenvalues ≥ 0", "check its sign"
+            )
+
+    @property
+    def dim(self) -> int:
+        """Dimension D."""
+        return int(self.mean.shape[0])
+
+    @cached_property
+    def eigen(self) -> tuple[Floats, Floats]:
+        """Eigenvalues (D,), ascending, and orthonormal eigenvectors as columns (D, D)."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        return values, vectors
+
+    def __call__(self, x: Any, sigma: Any) -> Reals:
+        """D(x; σ) = μ + Σ(Σ + σ²I)⁻¹(x - μ), shaped like x."""
+        batch, shape, dtype = _check.queries(x, self.dim)
+        level = _check.sigma(sigma, len(batch))[:, None]
+        values = np.maximum(self.eigen[0], 0.0)
+        inner = (batch - self.mean) @ self.eigen[1]
+        result = self.mean + (inner * (values / (values + level**2))) @ self.eigen[1].T
+        return np.asarray(result.astype(dtype, copy=False).reshape(shape))
+
+    def log_prob(self, x: Any, sigma: Any) -> Reals:
+        """Log N(x; μ, Σ + σ²I) in nats: (B,), scalar for one query."""
+        batch, shape, dtype = _check.queries(x, self.dim)
+        level = _check.sigma(sigma, len(batch))[:, None]
+        variance = np.maximum(self.eigen[0], 0.0) + level**2
+        inner = (batch - self.mean) @ self.eigen[1]
+        terms = inner**2 / variance + np.log(2 * np.pi * variance)
+        return np.asarray((-0.5 * terms.sum(axis=1)).astype(dtype).reshape(shape[:-1]))
+
+
+def _inverse(s: Floats) -> Floats:
+    """1/σ, with σ → 0 told apart from no smaller bandwidth than `TINY`."""
+    return np.asarray(1.0 / np.maximum(s, TINY))
