@@ -12,7 +12,8 @@ precision of the machine, and the theory of diffusion sampling checked.
 Numba, SciPy and plotting load on first use.
 """
 
-from . import datasets, geometry, grids, plotting, solvers
+from . import claims, datasets, geometry, grids, plotting, solvers
+from .claims import verify
 from .collapse import certificate
 from .denoisers import Denoiser, GaussianDenoiser, OptimalDenoiser
 from .flow import integrate
@@ -34,6 +35,7 @@ __all__ = [
     "Trajectory",
     "Verdict",
     "certificate",
+    "claims",
     "datasets",
     "geometry",
     "grids",
@@ -43,4 +45,5 @@ __all__ = [
     "plotting",
     "sample",
     "solvers",
+    "verify",
 ]

@@ -239,7 +239,7 @@ def load(
         images of differing sizes or none, an image too large to be true, a malformed
         ``dataset.json`` or one that lists missing files, more than the memory here.
     TypeError, ImportError
-        for an argument of the wrong kind; for a ``.zip`` without Pillow (or tqdm).
+        for an argument of the wrong kind; for a ``.zip`` without Pillow.
     """
     if not isinstance(path, (str, os.PathLike)):
         _check.fail("path", _check.show(path), "a path", "pass a string or a Path", TypeError)

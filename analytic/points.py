@@ -341,16 +341,17 @@ def _merge_labels(
     merged = labels[first].copy()
     clash = np.flatnonzero(labels != merged[member])
     groups = np.unique(member[clash])
+    if not groups.size:
+        return merged
     inside = np.flatnonzero(np.isin(member, groups))
     inside = inside[np.argsort(member[inside], kind="stable")]
     cuts = np.flatnonzero(np.diff(member[inside])) + 1
     for group, rows in zip(groups, np.split(inside, cuts), strict=True):
         names, inverse = np.unique(labels[rows], return_inverse=True)
         merged[group] = names[np.bincount(inverse, weights=weights[rows]).argmax()]
-    if groups.size:
-        warnings.warn(
-            f"{groups.size} merged points carried different labels; each keeps the label of the "
-            "larger weight. Drop the duplicates beforehand to choose otherwise.",
-            stacklevel=4,
-        )
+    warnings.warn(
+        f"{groups.size} merged points carried different labels; each keeps the label of the "
+        "larger weight. Drop the duplicates beforehand to choose otherwise.",
+        stacklevel=4,
+    )
     return merged

@@ -43,7 +43,7 @@ class Solver:
     source: str
 
 
-def euler_step(x: Floats, denoised: Floats, s: float, t: float) -> Floats:
+def euler_step(x: Floats, denoised: Floats, s: Any, t: Any) -> Floats:
     """(t/s) x + (1 - t/s) D: the Euler step as a convex combination (theory C1)."""
     share = t / s
     return share * x + (1 - share) * denoised

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Collapse", "Result", "Trajectory"]
 
-Floats = NDArray[np.floating]
+Floats = NDArray[Any]
 
 
 class Result(IntEnum):

@@ -294,7 +294,6 @@ def test_wrong_kinds_name_the_argument(call: Callable[[], PointSet], words: str)
         ("sklearn.datasets", lambda folder: datasets.patches(9)),
         ("PIL.Image", lambda folder: datasets.patches(9)),
         ("PIL.Image", lambda folder: datasets.load(folder / "a.zip")),
-        ("tqdm", lambda folder: datasets.load(folder / "a.zip", progress=True)),
     ],
 )
 def test_missing_extras_name_the_remedy(

@@ -32,6 +32,7 @@ their operations therefore stay as written. NaN and infinity keep their meaning.
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 
 import numba as nb
 import numpy as np
@@ -47,6 +48,9 @@ MAX_CHUNKS = 32
 
 TILE = 16
 """Queries that share a block of points while it is in the cache."""
+
+SHARED_WORK = 1_000_000
+"""Numbers that one thread reads in about a millisecond."""
 
 UNDERFLOW = -745.2
 """exp of anything below is exactly zero in float64."""
@@ -161,12 +165,27 @@ def _nearest_tasks(X, L, Q, sigma, rows, chunks, tiles, key, index):
         _nearest(X, L, Q, sigma, q0, q1, task % chunks, rows, key, index)
 
 
+@contextmanager
+def _threads(X, Q):
+    """One thread where the work is too small to share: waking a second one costs more."""
+    if X.shape[0] * Q.shape[0] * (X.shape[1] + 6) > SHARED_WORK:
+        yield
+        return
+    before = nb.get_num_threads()
+    nb.set_num_threads(1)
+    try:
+        yield
+    finally:
+        nb.set_num_threads(before)
+
+
 def reference(X, L, Q, sigma):
     """(B,) index of the nearest point, |x - x_i|² - 2σ² l_i, the first of equals."""
     rows, chunks, tiles = _tasks(X, Q)
     key = np.empty((chunks, Q.shape[0]))
     index = np.empty((chunks, Q.shape[0]), dtype=np.int64)
-    _nearest_tasks(X, L, Q, sigma, rows, chunks, tiles, key, index)
+    with _threads(X, Q):
+        _nearest_tasks(X, L, Q, sigma, rows, chunks, tiles, key, index)
     return np.take_along_axis(index, key.argmin(axis=0)[None], axis=0)[0]
 
 
@@ -245,7 +264,8 @@ def softmax(X, L, Q, inv, ref):
     index = np.empty((chunks, B), dtype=np.int64)
     s0 = np.empty((chunks, B))
     s1 = np.empty((chunks, B, D))
-    _softmax_tasks(X, L, Q, inv, ref, rows, chunks, tiles, top, index, s0, s1)
+    with _threads(X, Q):
+        _softmax_tasks(X, L, Q, inv, ref, rows, chunks, tiles, top, index, s0, s1)
     held = np.minimum(top, OVERSHOOT)
     ceiling = held.max(axis=0)
     total, shift = 0.0, 0.0
@@ -321,7 +341,8 @@ def spread(X, L, Q, inv, ref, log_sum, centre, v):
     B, D = Q.shape
     scalars = np.empty((chunks, B, 2))
     vectors = np.empty((chunks, B, 2, D))
-    _spread_tasks(X, L, Q, inv, ref, log_sum, centre, v, rows, chunks, tiles, scalars, vectors)
+    with _threads(X, Q):
+        _spread_tasks(X, L, Q, inv, ref, log_sum, centre, v, rows, chunks, tiles, scalars, vectors)
     for c in range(1, chunks):
         scalars[0] += scalars[c]
         vectors[0] += vectors[c]

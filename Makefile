@@ -1,0 +1,43 @@
+# Everything runs in .venv, made on first use from Python alone. PYTHON picks the interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT ?= analytic-report
+
+.PHONY: verify test test-unpinned lint format figures bench clean
+
+verify: $(STAMP)  ## check the theory on digits, two moons and 8 Gaussians, and say where the report is
+	$(BIN)/analytic verify --out $(OUT)
+
+test: $(STAMP)  ## all tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+figures: $(STAMP)  ## every figure, as PDF and PNG, into figures/out
+	for script in figures/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+
+bench: $(STAMP)  ## memory and time of the denoiser and the flow
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.timing
+
+test-unpinned:  ## install the newest versions of everything, without constraints, and try it
+	$(PYTHON) -m venv --clear .venv-unpinned
+	.venv-unpinned/bin/python -m pip install --quiet .[testing,data]
+	.venv-unpinned/bin/python -m pytest -q tests/test_readme.py tests/test_exact.py tests/test_geometry.py
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[testing,data,lint]
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .venv-unpinned analytic-report figures/out .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,113 @@
+"""The registry of claims, and `verify`, which checks them on a denoiser and its data.
+
+    registry["A3"].check(denoiser, points, rng)   one verdict
+    verify(denoiser, points)                      a report over all of them
+
+Theorems must hold on every case, to round-off or a stated bound; expectations
+within confidence intervals; of observations the statistics are reported and
+their exact part is judged; folklore is refuted by its counterexample. Sampling
+supports a claim, it does not prove it.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from types import MappingProxyType
+from typing import Any
+
+from .. import _check
+from .._progress import bar
+from ..denoisers import Denoiser
+from ..points import as_points
+from ..report import Report
+from . import section_a, section_c, section_d, section_f
+from ._base import Case, Claim, Subject, noise_range
+
+__all__ = ["Case", "Claim", "Subject", "explain", "registry", "select", "verify"]
+
+registry: Mapping[str, Claim] = MappingProxyType(
+    {
+        claim.id: claim
+        for section in (section_a, section_c, section_d, section_f)
+        for claim in section.CLAIMS
+    }
+)
+"""id -> `Claim`, in the order of the theory."""
+
+
+def select(claims: str | Iterable[str]) -> tuple[Claim, ...]:
+    """Claims by id: "all", a comma-separated string, or an iterable of ids."""
+    if isinstance(claims, str):
+        claims = list(registry) if claims == "all" else claims.split(",")
+    names = [_check.choice(str(name).strip(), "claims", registry) for name in claims]
+    if not names:
+        _check.fail("claims", "an empty selection", "ids or 'all'", "name at least one claim")
+    return tuple(registry[name] for name in registry if name in names)
+
+
+def explain(claim: str) -> str:
+    """Statement, domain, source and idea of the proof of one claim, as text."""
+    found = registry[_check.choice(claim, "claim", registry)]
+    return (
+        f"{found.id}  {found.title}  ({found.kind})\n\n{found.statement}\n\n    {found.latex}\n\n"
+        f"Domain: {found.domain}.\nWhy: {found.proof}\nSource: {found.source}."
+    )
+
+
+def verify(
+    denoiser: Denoiser | Subject,
+    points: Any,
+    claims: str | Iterable[str] = "all",
+    seed: int = 0,
+    *,
+    quick: bool = False,
+    sigma_max: float | None = None,
+    sigma_min: float | None = None,
+    progress: bool = False,
+) -> Report:
+    """Check claims on a denoiser and its data.
+
+    Parameters
+    ----------
+    denoiser : a denoiser, or a `Subject` that also replaces flow, sampler or
+        certificate.
+    points : the data, a `PointSet` or (N, D) array.
+    claims : "all", "A1,C4", or an iterable of ids.
+    seed : the same seed gives the same report.
+    quick : fewer cases.
+    sigma_max, sigma_min : range of noise levels, in data units; by default 80
+        and 0.002, times a power of ten where the data are not of order one.
+    progress : show a progress bar on a terminal.
+    """
+    chosen = select(claims)
+    data = as_points(points)
+    high, low = noise_range(data, sigma_max, sigma_min)
+    if not callable(denoiser) and not isinstance(denoiser, Subject):
+        _check.fail(
+            "denoiser", _check.show(denoiser), "a callable", "see OptimalDenoiser", TypeError
+        )
+    dim = getattr(denoiser, "dim", data.dim)
+    if dim != data.dim:
+        _check.fail("points", f"D = {data.dim}", f"the denoiser's D = {dim}", "pass its own data")
+    subject = denoiser if isinstance(denoiser, Subject) else Subject.of(denoiser, data)
+    case = Case(subject, _check.seed(seed), _check.flag(quick, "quick"), high, low)
+    verdicts = []
+    with bar(len(chosen), f"verify {data.name}", progress) as advance:
+        for claim in chosen:
+            verdicts.append(claim.test(case, claim))
+            advance(1)
+    settings = {data.name: {"N": len(data), "D": data.dim, "sigma": [high, low], "quick": quick}}
+    return Report(tuple(verdicts), case.seed, versions(), settings)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed a report."""
+    found = {"python": platform.python_version()}
+    for name in ("analytic-diffusion", "numpy", "scipy", "numba"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,299 @@
+"""What a claim is, what it is checked on, and how its outcome is put together.
+
+A `Claim` carries its statement and source, and one function that tests it on a
+`Case`. A case is a subject (a denoiser with its data, and the flow, sampler and
+certificate that act on it), a seed, and what claims share so that it is
+computed once: the exact trajectories. Each claim draws from its own random
+stream, derived from the seed and its id, so its verdict does not depend on
+which other claims are run.
+
+Every claim also carries a counter-model: a subject with one subtle fault, which
+the claim's check must reject. A check that cannot fail tests nothing.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _check, grids
+from ..collapse import certificate
+from ..denoisers import Denoiser, OptimalDenoiser
+from ..flow import integrate
+from ..noise import noise
+from ..points import PointSet, as_points
+from ..report import Evidence, Status, Verdict
+from ..sampling import sample
+from ..trajectory import Trajectory
+from . import _oracle
+
+__all__ = ["TOLERANCE", "Case", "Claim", "Subject", "noise_range", "outcome", "untested"]
+
+Floats = NDArray[np.float64]
+
+TOLERANCE = 1e-11
+"""Of identities between log-densities, relative to 1 + |log p|.
+
+Rounding gives about (D + 8)·2⁻⁵³ of the largest logit, 3e-14 at D = 256; the
+rest is room for quadrature.
+"""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is under test: a denoiser on its data, and the machinery that acts on it."""
+
+    denoiser: Denoiser
+    points: PointSet
+    build: Callable[[PointSet], Denoiser] | None = None
+    """makes the same kind of denoiser for other data; None if it cannot be rebuilt."""
+    flow: Callable[..., Trajectory] = integrate
+    sampler: Callable[..., Trajectory] = sample
+    certify: Callable[..., Any] = certificate
+
+    @staticmethod
+    def of(denoiser: Denoiser, points: PointSet) -> Subject:
+        """The subject a user means by a denoiser and its data."""
+        build = OptimalDenoiser if isinstance(denoiser, OptimalDenoiser) else None
+        return Subject(denoiser, points, build)
+
+    def having(self, **parts: Any) -> Subject:
+        """The same subject with some parts replaced."""
+        return replace(self, **parts)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A subject with a seed and the sizes of a run."""
+
+    subject: Subject
+    seed: int
+    quick: bool = False
+    sigma_max: float = 80.0
+    sigma_min: float = 0.002
+
+    @property
+    def points(self) -> PointSet:
+        """The data."""
+        return self.subject.points
+
+    @property
+    def starts(self) -> int:
+        """Number of shared trajectories."""
+        return 16 if self.quick else 64
+
+    @property
+    def size(self) -> int:
+        """Number of random queries of a claim."""
+        return 96 if self.quick else 384
+
+    @property
+    def diameter(self) -> float:
+        """An upper bound on the data diameter; 1 for a single point, to have a scale."""
+        return self.points.diameter_bounds[1] or 1.0
+
+    def rng(self, name: str) -> np.random.Generator:
+        """The random stream of a claim."""
+        return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
+
+    def denoise(self, x: Floats, sigma: Floats) -> Floats:
+        """The denoiser under test, as float64."""
+        return np.asarray(self.subject.denoiser(x, sigma), dtype=np.float64)
+
+    def log_prob(self, x: Floats, sigma: Floats) -> Floats:
+        """log p_σ by the independent judge."""
+        return _oracle.log_prob(self.points, x, sigma)
+
+    def levels(self, rng: np.random.Generator, count: int) -> Floats:
+        """Log-uniform noise levels in [σ_min, σ_max]."""
+        return np.exp(rng.uniform(np.log(self.sigma_min), np.log(self.sigma_max), count))
+
+    def queries(self, rng: np.random.Generator, count: int | None = None) -> tuple[Floats, Floats]:
+        """Queries and levels: forward samples, midpoints, near and far ones.
+
+        Three fifths are draws of x_0 + σz; the rest sit where softmax is
+        touchy: between two points, beside one, and several radii away.
+        """
+        n = self.size if count is None else count
+        sigma = self.levels(rng, n)
+        x = self.points.sample(n, rng)
+        other = self.points.sample(n, rng)
+        z = rng.standard_normal(x.shape)
+        kind = rng.choice(4, size=n, p=[0.6, 0.2, 0.1, 0.1])[:, None]
+        far = self.points.mean + 3 * self.points.mean_radius * z / np.sqrt(self.points.dim)
+        x = np.select(
+            [kind == 0, kind == 1, kind == 2],
+            [x + sigma[:, None] * z, (x + other) / 2 + 0.01 * sigma[:, None] * z, x + 1e-6 * z],
+            far,
+        )
+        return x, sigma
+
+    @cached_property
+    def start(self) -> Floats:
+        """Starts σ_max z of the shared trajectories."""
+        seed = int(np.random.default_rng([self.seed, 0]).integers(2**32))
+        return noise(self.starts, self.points, self.sigma_max, seed)
+
+    @cached_property
+    def trajectory(self) -> Trajectory:
+        """The shared exact trajectories from σ_max to σ_min, on a polynomial grid of 64 levels."""
+        return self.subject.flow(
+            self.subject.denoiser,
+            self.start,
+            self.sigma_max,
+            self.sigma_min,
+            rtol=1e-9,
+            atol=1e-11 * self.diameter,
+            save_at=grids.polynomial(64, self.sigma_max, self.sigma_min),
+            estimate_error=False,
+        )
+
+    def subset(self, rng: np.random.Generator, most: int) -> PointSet:
+        """At most `most` of the data, for checks that transform the data."""
+        if len(self.points) <= most:
+            return self.points
+        rows = rng.choice(len(self.points), size=most, replace=False)
+        return PointSet(self.points.points[rows], self.points.weights[rows], name=self.points.name)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One entry of the registry."""
+
+    id: str
+    title: str
+    kind: str
+    """theorem, expectation, observation or folklore, joined by "+"."""
+    statement: str
+    latex: str
+    source: str
+    domain: str
+    """where it is claimed to hold."""
+    proof: str
+    """the idea of the proof, or where the statistics come from."""
+    test: Callable[[Case, Claim], Verdict] = field(repr=False)
+    counter_model: Callable[[PointSet], Subject] = field(repr=False)
+    """a subject with one subtle fault that the check must reject."""
+
+    def check(
+        self,
+        denoiser: Denoiser | Subject,
+        points: Any,
+        rng: np.random.Generator | int = 0,
+        *,
+        quick: bool = False,
+        sigma_max: float | None = None,
+        sigma_min: float | None = None,
+    ) -> Verdict:
+        """Test the claim on a denoiser and its data.
+
+        Parameters
+        ----------
+        denoiser : a denoiser, or a `Subject` that also replaces the flow,
+            sampler or certificate.
+        points : `PointSet` or (N, D) array.
+        rng : a seed, or a generator that one is drawn from.
+        quick : fewer cases.
+        sigma_max, sigma_min : range of noise levels, in data units; by default
+            `noise_range` of the data.
+        """
+        data = as_points(points)
+        high, low = noise_range(data, sigma_max, sigma_min)
+        seed = (
+            int(rng.integers(2**32))
+            if isinstance(rng, np.random.Generator)
+            else _check.seed(rng, "rng")
+        )
+        subject = denoiser if isinstance(denoiser, Subject) else Subject.of(denoiser, data)
+        return self.test(Case(subject, seed, quick, high, low), self)
+
+
+def noise_range(
+    points: PointSet, sigma_max: float | None = None, sigma_min: float | None = None
+) -> tuple[float, float]:
+    """The range of noise levels claims are checked on: 80 to 0.002 for data of order one.
+
+    Where the root-mean-square coordinate is not between 0.1 and 10, both ends
+    are multiplied by its power of ten.
+    """
+    scale = points.scale or 1.0
+    unit = 1.0 if 0.1 <= scale <= 10 else float(10.0 ** np.round(np.log10(scale)))
+    low, high = (
+        _check.number(value, name, low=0.0, high=_check.SIGMA_LIMIT, open_low=True)
+        for value, name in (
+            (0.002 * unit if sigma_min is None else sigma_min, "sigma_min"),
+            (80.0 * unit if sigma_max is None else sigma_max, "sigma_max"),
+        )
+    )
+    if not high > low:
+        _check.fail("sigma_max", repr(high), f"more than sigma_min = {low!r}", "swap the two")
+    return high, low
+
+
+def outcome(
+    claim: Claim,
+    case: Case,
+    *,
+    sigma: Floats,
+    measured: Floats,
+    bound: float,
+    meaning: str,
+    worst: Callable[[int], Mapping[str, Any]] | None = None,
+    statistics: Mapping[str, float] | None = None,
+    evidence: Evidence | None = None,
+    note: str = "",
+) -> Verdict:
+    """A verdict from one measured number per case, each of which must be ≤ `bound`.
+
+    NaN counts as a failure. `worst(k)` describes case k for the report.
+    """
+    values = np.asarray(measured, dtype=float).reshape(-1)
+    levels = np.broadcast_to(sigma, np.shape(measured)).reshape(-1)
+    if not values.size:
+        return untested(claim, case, note or "no case lay in the claim's domain")
+    ranked = np.where(np.isnan(values), np.inf, values)
+    k = int(ranked.argmax())
+    if evidence is None:
+        limit = np.full(values.shape, bound)
+        evidence = Evidence(
+            "noise level σ",
+            meaning,
+            levels,
+            {"measured": np.abs(values), "bound": limit},
+            bound="bound",
+            points=True,
+            xscale="log",
+            yscale="log",
+        )
+    example = {"sigma": float(levels[k]), **(worst(k) if worst else {}), "seed": case.seed}
+    return Verdict(
+        claim=claim.id,
+        kind=claim.kind,
+        title=claim.title,
+        statement=claim.statement,
+        source=claim.source,
+        data=case.points.name,
+        status=Status.HOLDS if ranked[k] <= bound else Status.FAILS,
+        measured=float(values[k]),
+        bound=float(bound),
+        meaning=meaning,
+        cases=int(values.size),
+        worst=example,
+        statistics=dict(statistics or {}),
+        note=note,
+        evidence=evidence,
+    )
+
+
+def untested(claim: Claim, case: Case, note: str) -> Verdict:
+    """The verdict on an empty domain."""
+    return Verdict(
+        claim.id, claim.kind, claim.title, claim.statement, claim.source, case.points.name,
+        Status.NOT_TESTED, float("nan"), float("nan"), "nothing", 0, note=note,
+    )  # fmt: skip

@@ -1,0 +1,165 @@
+"""Subtly broken denoisers, flows, samplers and certificates.
+
+Each is a mistake somebody makes: a bandwidth that is slightly off, a softmax
+averaged over minibatches, a step that uses the wrong noise level. The claims'
+checks must reject them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..collapse import Certificate, certificate
+from ..denoisers import Denoiser, OptimalDenoiser
+from ..flow import integrate
+from ..points import PointSet
+from ..sampling import sample
+from ..trajectory import Trajectory
+from ._base import Subject
+
+__all__ = [
+    "Bandwidth",
+    "Drift",
+    "Floored",
+    "Leaking",
+    "Minibatch",
+    "Overrelaxed",
+    "hasty_certificate",
+    "jittery_flow",
+    "overshooting_flow",
+    "stale_sampler",
+    "subject",
+]
+
+Floats = NDArray[np.float64]
+
+
+def subject(points: PointSet, wrap: Any = OptimalDenoiser) -> Subject:
+    """A subject whose denoiser, on any data, is made by `wrap`."""
+    return Subject(wrap(points), points, build=wrap)
+
+
+@dataclass(frozen=True)
+class Bandwidth:
+    """Uses `factor` times the noise level it is given."""
+
+    points: PointSet
+    factor: float = 1.001
+
+    def __call__(self, x: Any, sigma: Any) -> Any:
+        """Denoise at the wrong level."""
+        return OptimalDenoiser(self.points)(x, self.factor * np.asarray(sigma))
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """Averages the softmax means of two halves of the data instead of merging their sums."""
+
+    points: PointSet
+
+    def __call__(self, x: Any, sigma: Any) -> Any:
+        """Denoise with each half and average by the halves' weights."""
+        half = np.arange(len(self.points)) % 2 == 0
+        total: Any = 0.0
+        for part in (half, ~half) if len(self.points) > 1 else (half,):
+            weight = self.points.weights[part].sum()
+            data = PointSet(self.points.points[part], self.points.weights[part])
+            total = total + weight * np.asarray(OptimalDenoiser(data)(x, sigma))
+        return total
+
+
+@dataclass(frozen=True)
+class Overrelaxed:
+    """Moves `factor` times as far towards the mean as it should."""
+
+    inner: Denoiser
+    factor: float = 1.01
+
+    def __call__(self, x: Any, sigma: Any) -> Any:
+        """x + γ(D - x)."""
+        return x + self.factor * (np.asarray(self.inner(x, sigma)) - x)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Pulls every output a little towards the data mean."""
+
+    points: PointSet
+    share: float = 1e-3
+
+    def __call__(self, x: Any, sigma: Any) -> Any:
+        """(1 - η) D + η μ."""
+        exact = np.asarray(OptimalDenoiser(self.points)(x, sigma))
+        return (1 - self.share) * exact + self.share * self.points.mean
+
+
+@dataclass(frozen=True)
+class Floored:
+    """Adds a fixed constant to σ², as code does that fears a division by zero."""
+
+    points: PointSet
+    floor: float = 1e-3
+
+    def __call__(self, x: Any, sigma: Any) -> Any:
+        """Denoise at √(σ² + ε²)."""
+        return OptimalDenoiser(self.points)(x, np.hypot(sigma, self.floor))
+
+
+@dataclass(frozen=True)
+class Leaking:
+    """Lets a millionth of the query through, also out of the data's span."""
+
+    points: PointSet
+
+    def __call__(self, x: Any, sigma: Any) -> Any:
+        """D + 1e-6 (x - μ)."""
+        exact = np.asarray(OptimalDenoiser(self.points)(x, sigma))
+        return exact + 1e-6 * (x - self.points.mean)
+
+
+def overshooting_flow(denoiser: Denoiser, *args: Any, **options: Any) -> Trajectory:
+    """A flow whose field is one per cent too strong."""
+    return integrate(Overrelaxed(denoiser), *args, **options)
+
+
+def jittery_flow(denoiser: Denoiser, *args: Any, **options: Any) -> Trajectory:
+    """A flow that takes a random detour of about the data's size on its way, and comes back."""
+    exact = integrate(denoiser, *args, **options)
+    states = exact.states.copy()
+    kick = np.random.default_rng(0).standard_normal(states.shape[1:])
+    size = 3 * np.abs(exact.denoised).max() * np.sqrt(states.shape[2])
+    kick *= size / np.linalg.norm(kick, axis=1, keepdims=True)
+    wave = np.sin(np.linspace(0, 4 * np.pi, len(states))) ** 2
+    return replace(exact, states=states + wave[:, None, None] * kick)
+
+
+def stale_sampler(
+    denoiser: Denoiser, x: Any, sigmas: Any, solver: str = "heun", *, progress: bool = False
+) -> Trajectory:
+    """A sampler that asks the denoiser at the level it is going to, not where it is."""
+    grid = np.asarray(sigmas, dtype=float)
+
+    def late(state: Any, sigma: Any) -> Any:
+        k = int(np.abs(grid - np.max(sigma)).argmin())
+        level = grid[k + 1] if k + 1 < len(grid) and grid[k + 1] > 0 else sigma
+        return denoiser(state, level)
+
+    wrong = sample(late, x, sigmas, solver, progress=progress)
+    outputs = [
+        wrong.states[k] if s == 0 else np.asarray(denoiser(wrong.states[k], float(s)))
+        for k, s in enumerate(grid)
+    ]
+    return replace(wrong, denoised=np.stack(outputs))
+
+
+def hasty_certificate(
+    denoiser: OptimalDenoiser, x: Any, sigma: Any, index: Any = None
+) -> Certificate:
+    """A certificate with exp(-g/σ²) where exp(-g/2σ²) belongs."""
+    level = np.asarray(sigma, dtype=float)
+    found = certificate(denoiser, x, level / np.sqrt(2), index)
+    return replace(found, sigma=np.broadcast_to(level, found.sigma.shape), gap=found.gap / 2)

@@ -1,0 +1,179 @@
+"""The registry: claims hold on the optimal denoiser, and each check can fail."""
+
+import json
+
+import numpy as np
+import pytest
+
+import analytic as an
+from analytic import claims
+from analytic.claims import _faults, _oracle
+from analytic.report import Status
+
+IDS = ["A1", "A2", "A3", "A4", "A5", "A7", "C1", "C2", "C4", "C5", "C6", "D1", "F1", "F2", "F3"]
+
+
+def small(name: str) -> an.PointSet:
+    """Small versions of sets with different geometry."""
+    rng = np.random.default_rng(5)
+    return {
+        "moons": lambda: an.datasets.two_moons(300, seed=0),
+        "weighted": lambda: an.PointSet(
+            rng.standard_normal((40, 3)), rng.uniform(0.01, 1, 40), name="weighted"
+        ),
+        "flat": lambda: an.PointSet(
+            rng.standard_normal((60, 2)) @ rng.standard_normal((2, 10)) + 5.0, name="flat"
+        ),
+        "digits": lambda: an.datasets.digits(200),
+    }[name]()
+
+
+def test_registry_lists_the_theory_in_order() -> None:
+    assert list(claims.registry) == IDS
+    for claim in claims.registry.values():
+        for text in (claim.title, claim.statement, claim.latex, claim.source, claim.domain):
+            assert len(text) > 5
+        assert set(claim.kind.split("+")) <= {"theorem", "expectation", "observation", "folklore"}
+
+
+@pytest.mark.parametrize("name", ["moons", "weighted", "flat", "digits"])
+def test_every_claim_holds_on_the_optimal_denoiser(name: str) -> None:
+    points = small(name)
+    report = an.verify(an.OptimalDenoiser(points), points, seed=3, quick=True)
+    assert [v.claim for v in report.verdicts] == IDS
+    assert {v.claim: v.status for v in report.verdicts if v.status != Status.HOLDS} == {}
+    assert report.holds
+    for verdict in report.verdicts:
+        assert verdict.measured <= verdict.bound
+        assert verdict.cases > 0
+        assert verdict.worst["seed"] == 3
+
+
+@pytest.mark.parametrize("identifier", IDS)
+@pytest.mark.parametrize("name", ["moons", "weighted", "digits"])
+def test_every_counter_model_is_rejected(identifier: str, name: str) -> None:
+    points = small(name)
+    claim = claims.registry[identifier]
+    verdict = claim.check(claim.counter_model(points), points, 0, quick=True)
+    assert verdict.status == Status.FAILS
+    assert not verdict.measured <= verdict.bound
+    assert "seed" in verdict.worst
+
+
+def test_same_seed_same_report_and_claims_do_not_disturb_each_other() -> None:
+    points = small("weighted")
+    D = an.OptimalDenoiser(points)
+    whole = an.verify(D, points, seed=11, quick=True)
+    again = an.verify(D, points, seed=11, quick=True)
+    alone = an.verify(D, points, claims="C4", seed=11, quick=True)
+    other = an.verify(D, points, claims="C4", seed=12, quick=True)
+    assert json.dumps(whole.as_dict(), default=str) == json.dumps(again.as_dict(), default=str)
+    found = next(v for v in whole.verdicts if v.claim == "C4")
+    assert alone.verdicts[0].measured == found.measured
+    assert other.verdicts[0].measured != found.measured
+
+
+def test_check_takes_a_generator_and_draws_from_it() -> None:
+    points = small("weighted")
+    claim = claims.registry["A3"]
+    first = claim.check(an.OptimalDenoiser(points), points, np.random.default_rng(1), quick=True)
+    second = claim.check(an.OptimalDenoiser(points), points, np.random.default_rng(2), quick=True)
+    assert first.status == second.status == Status.HOLDS
+    assert first.worst["seed"] != second.worst["seed"]
+
+
+def test_a_plain_callable_is_judged_and_what_needs_rebuilding_is_not_tested() -> None:
+    points = small("weighted")
+    exact = an.OptimalDenoiser(points)
+    report = an.verify(lambda x, s: exact(x, s), points, claims="A1,A7,D1", quick=True)
+    assert [v.status for v in report.verdicts] == [
+        Status.HOLDS,
+        Status.NOT_TESTED,
+        Status.NOT_TESTED,
+    ]
+    assert report.holds
+    nothing = an.verify(lambda x, s: exact(x, s), points, claims="A7", quick=True)
+    assert not nothing.holds  # an empty domain never passes
+
+
+def test_nan_fails() -> None:
+    points = small("weighted")
+    report = an.verify(lambda x, s: np.full_like(x, np.nan), points, claims="A1", quick=True)
+    assert report.verdicts[0].status == Status.FAILS
+
+
+def test_scaled_data_get_scaled_noise_levels() -> None:
+    points = small("weighted")
+    far = an.PointSet(points.points * 1e4, points.weights)
+    assert claims.noise_range(points) == (80.0, 0.002)
+    assert claims.noise_range(far) == (80.0 * 1e4, 0.002 * 1e4)
+    assert an.verify(an.OptimalDenoiser(far), far, claims="A1,C6,D1", quick=True).holds
+
+
+def test_oracle_against_a_loop() -> None:
+    points = small("weighted")
+    x, sigma = np.array([[0.3, -0.2, 1.0]]), np.array([0.7])
+    terms = [
+        w * np.exp(-np.sum((x[0] - p) ** 2) / (2 * 0.7**2))
+        for p, w in zip(points.points, points.weights, strict=True)
+    ]
+    density = sum(terms) / (2 * np.pi * 0.7**2) ** 1.5
+    assert _oracle.log_prob(points, x, sigma)[0] == pytest.approx(np.log(density), rel=1e-13)
+    mean = sum(t * p for t, p in zip(terms, points.points, strict=True)) / sum(terms)
+    np.testing.assert_allclose(_oracle.kernel_mean(points, x, sigma)[0], mean, rtol=1e-12)
+    low, high = _oracle.ranges(points, x)
+    assert (low[0], high[0]) == ((points.points @ x[0]).min(), (points.points @ x[0]).max())
+
+
+def test_counterexamples_of_the_folklore_are_refuted() -> None:
+    pair = an.PointSet(np.array([[1.0], [-1.0]]))
+    D = an.OptimalDenoiser(pair)
+    # A4: log p falls as sigma falls, there
+    x = np.array([[0.01]])
+    path = an.integrate(D, x, 0.5, 0.45, save_at=[0.5, 0.45])
+    before, after = D.log_prob(x, 0.5)[0], D.log_prob(path.final, 0.45)[0]
+    assert after < before - 0.1
+    # A2: a fixed point that is a minimum of p
+    assert D(np.zeros((1, 1)), 0.5)[0, 0] == 0.0
+    assert D.log_prob([[0.0]], 0.5)[0] < D.log_prob([[0.1]], 0.5)[0]
+    # F3: the denoising output is farther from the end, at the 55 % quantile
+    three = an.integrate(D, np.array([[80.0 * 0.12566]]), 80.0, 0.0)
+    away = (
+        np.abs(three.denoised - three.final)[:-1, 0, 0]
+        - np.abs(three.states - three.final)[:-1, 0, 0]
+    )
+    assert away.max() > 0.01
+
+
+def test_faults_are_subtle() -> None:
+    """Each broken denoiser is close to the right one where nobody looks: a coarse check passes it."""
+    points = small("digits")
+    x = points.points[:20] + 0.5 * np.random.default_rng(0).standard_normal((20, 64))
+    exact = an.OptimalDenoiser(points)(x, 0.5)
+    for fault in (
+        _faults.Bandwidth(points),
+        _faults.Drift(points),
+        _faults.Floored(points),
+        _faults.Leaking(points),
+    ):
+        assert 0 < np.abs(fault(x, 0.5) - exact).max() < 0.02
+
+
+def test_explain_and_errors() -> None:
+    text = claims.explain("D1")
+    assert "Trap certificate" in text
+    assert "Source" in text
+    points = small("weighted")
+    D = an.OptimalDenoiser(points)
+    with pytest.raises(ValueError, match=r"claims: got 'A9'.*A1"):
+        an.verify(D, points, claims="A1,A9")
+    with pytest.raises(ValueError, match="claims"):
+        an.verify(D, points, claims=[])
+    with pytest.raises(TypeError, match="denoiser"):
+        an.verify(3, points)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"points: got D = 2"):
+        an.verify(D, an.datasets.two_moons(10), claims="A1")
+    with pytest.raises(ValueError, match="sigma_max"):
+        an.verify(D, points, sigma_max=1e-3)
+    with pytest.raises(ValueError, match="seed"):
+        an.verify(D, points, seed=-1)
