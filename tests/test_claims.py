@@ -137,16 +137,13 @@ def test_counterexamples_of_the_folklore_are_refuted() -> None:
     assert D(np.zeros((1, 1)), 0.5)[0, 0] == 0.0
     assert D.log_prob([[0.0]], 0.5)[0] < D.log_prob([[0.1]], 0.5)[0]
     # F3: the denoising output is farther from the end, at the 55 % quantile
-    three = an.integrate(D, np.array([[80.0 * 0.12566]]), 80.0, 0.0)
-    away = (
-        np.abs(three.denoised - three.final)[:-1, 0, 0]
-        - np.abs(three.states - three.final)[:-1, 0, 0]
-    )
-    assert away.max() > 0.01
+    path = an.integrate(D, np.array([[80.0 * 0.12566]]), 80.0, 0.0)
+    far, near = (np.abs(s - path.final)[:-1, 0, 0] for s in (path.denoised, path.states))
+    assert (far - near).max() > 0.01
 
 
 def test_faults_are_subtle() -> None:
-    """Each broken denoiser is close to the right one where nobody looks: a coarse check passes it."""
+    """Each broken denoiser is so close to the right one that a coarse check passes it."""
     points = small("digits")
     x = points.points[:20] + 0.5 * np.random.default_rng(0).standard_normal((20, 64))
     exact = an.OptimalDenoiser(points)(x, 0.5)
