@@ -27,6 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _check, _html
+
 __all__ = ["Evidence", "Report", "Status", "Verdict", "write_atomic"]
 
 
@@ -149,6 +151,27 @@ class Report:
         """Write the report as JSON; the file appears whole or not at all."""
         text = json.dumps(_plain(self.as_dict()), indent=1, allow_nan=False)
         write_atomic(path, text.encode())
+
+    def to_html(
+        self, path: str | os.PathLike[str], figures: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Write the report as one page that needs no network; whole or not at all.
+
+        `figures` maps claim ids to the contents of PNG files, such as
+        `plotting.encode` gives. The same report and figures give the same bytes.
+        """
+        pictures = dict(figures or {})
+        claims = dict.fromkeys(v.claim for v in self.verdicts)
+        for name, content in pictures.items():
+            _check.choice(name, "figures", claims)
+            if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+                _check.fail(
+                    f"figures[{name!r}]",
+                    f"{len(content)} bytes of something else",
+                    "the contents of a PNG file",
+                    "see analytic.plotting.encode",
+                )
+        write_atomic(path, _html.page(self, pictures).encode())
 
 
 def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:

@@ -265,7 +265,7 @@ def outcome(
             "noise level σ",
             meaning,
             levels,
-            {"measured": np.abs(values), "bound": limit},
+            {"measured": values, "bound": limit},
             bound="bound",
             points=True,
             xscale="log",
