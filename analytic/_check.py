@@ -194,7 +194,7 @@ def queries(
             f"(B, {dim}) or ({dim},)",
             "give one row per query, as wide as the data points",
         )
-    batch = np.ascontiguousarray(given.reshape(-1, dim), dtype=np.float64)
+    batch = np.require(given.reshape(-1, dim), np.float64, ["C", "W"])
     if batch.size and max(float(batch.max()), -float(batch.min())) > SIGMA_LIMIT:
         fail(argument, f"|{argument}| up to {np.abs(batch).max():g}", "at most 1e150", "rescale")
     return batch, given.shape, given.dtype
@@ -223,4 +223,4 @@ def sigma(value: Any, count: int, *, zero: bool = False, argument: str = "sigma"
             else "pass the noise level σ itself, not its logarithm or square"
         )
         fail(argument, repr(worst), f"a finite number {bound}, at most 1e150", hint)
-    return np.ascontiguousarray(np.broadcast_to(given.reshape(-1), (count,)))
+    return np.array(np.broadcast_to(given.reshape(-1), (count,)))

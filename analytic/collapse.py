@@ -105,4 +105,4 @@ def certificate(denoiser: OptimalDenoiser, x: Any, sigma: Any, index: Any = None
     with np.errstate(invalid="ignore", over="ignore"):
         reach = np.minimum(pull, np.where(np.isinf(odds), far, far * odds / (1 + odds)))
         certified = (gap > 0) & (reach <= 0.5 * near)
-        return Certificate(candidate, certified, levels, pull, reach, gap / levels / levels / 2)
+        return Certificate(candidate, certified, levels, pull, reach, gap)

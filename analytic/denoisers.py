@@ -30,7 +30,7 @@ from . import _check
 from .points import PointSet, as_points
 from .posterior import Posterior, Top
 
-__all__ = ["Denoiser", "Evaluation", "GaussianDenoiser", "OptimalDenoiser"]
+__all__ = ["Denoiser", "Evaluation", "GaussianDenoiser", "OptimalDenoiser", "apply"]
 
 Floats = NDArray[np.float64]
 Reals = NDArray[np.floating]
@@ -217,7 +217,7 @@ class OptimalDenoiser:
 
         With g_j = |x - x_j|² - |x - x_i|², d_ij = |x_i - x_j| and
         r_j = (π_j/π_i) exp(-g_j/2σ²), over all j ≠ i: Σ r_j d_ij, Σ r_j,
-        max d_ij, min d_ij, min g_j.
+        max d_ij, min d_ij, min g_j/2σ².
         """
         from .kernels import dense
 
@@ -225,7 +225,7 @@ class OptimalDenoiser:
         for rows, q, s in self._slabs(x, sigma):
             dense.trap(self._points, self._logs, q, _inverse(s), index[rows], result[rows])
         unit = self._unit
-        return result * np.array([unit, 1.0, unit, unit, unit**2]) if unit != 1.0 else result
+        return result * np.array([unit, 1.0, unit, unit, 1.0]) if unit != 1.0 else result
 
     @cached_property
     def _unit(self) -> float:
@@ -238,7 +238,12 @@ class OptimalDenoiser:
     @cached_property
     def _points(self) -> Floats:
         points = self.points.points
-        return points if self._unit == 1.0 else points / self._unit
+        if self._unit == 1.0:
+            return points
+        scaled = points / self._unit
+        # read-only as the others are: to the compiler that is another type of array
+        scaled.flags.writeable = False
+        return scaled
 
     @property
     def _logs(self) -> Floats:
@@ -337,6 +342,9 @@ class GaussianDenoiser:
     ------
     ValueError
         if the shapes disagree, or Σ is not symmetric or has a negative eigenvalue.
+
+    Matrix products are the BLAS library's, so a result may differ in its last
+    bits, by ε D times the largest term, with the size of the batch.
     """
 
     mean: Floats
@@ -391,6 +399,27 @@ class GaussianDenoiser:
         inner = (batch - self.mean) @ self.eigen[1]
         terms = inner**2 / variance + np.log(2 * np.pi * variance)
         return np.asarray((-0.5 * terms.sum(axis=1)).astype(dtype).reshape(shape[:-1]))
+
+
+def apply(denoiser: Denoiser, x: Floats, sigma: Any) -> Floats:
+    """Any denoiser's output as float64 (B, D), its shape checked.
+
+    Rows of x that are not finite are kept from the denoiser and give NaN.
+    """
+    good = np.isfinite(x).all(axis=1)
+    result = np.full_like(x, np.nan)
+    if good.any():
+        level = np.asarray(sigma, dtype=np.float64)
+        found = np.asarray(denoiser(x[good], level[good] if level.ndim else float(level)))
+        if found.shape != x[good].shape:
+            _check.fail(
+                "denoiser",
+                f"output of shape {found.shape} for x of shape {x[good].shape}",
+                "an output shaped like x",
+                "return one denoised row per query",
+            )
+        result[good] = found
+    return result
 
 
 def _inverse(s: Floats) -> Floats:

@@ -53,7 +53,9 @@ def quantile_flow(points: PointSet | Any, x: Any, sigma: float, sigma_to: float)
     -------
     states at `sigma_to`, shaped like x. Found by bisection to the last bit of
     the log-quantile: the error is about ε|log F|/p times the local slope, so it
-    grows only where p_{σ_to} is small (near a separatrix).
+    grows only where p_{σ_to} is small (near a separatrix). Where F_σ(x) is within
+    rounding of a sum of weights, as between points that are many σ apart, the
+    quantile no longer tells on which side of the separatrix x lies.
     """
     data, batch, start, end, shape = _line(points, x, sigma, sigma_to)
     order = np.argsort(data.points[:, 0])

@@ -31,7 +31,7 @@ from . import _check, grids
 from ._dop853 import DENSE, E5, A, C
 from ._progress import bar
 from .collapse import certificate
-from .denoisers import Denoiser, Evaluation, OptimalDenoiser
+from .denoisers import Denoiser, Evaluation, OptimalDenoiser, apply
 from .noise import dimension
 from .trajectory import Collapse, Result, Trajectory
 
@@ -116,15 +116,16 @@ def integrate(
     )
     absolute = _check.number(atol, "atol", low=0.0)
     most = _check.integer(max_steps, "max_steps", low=1)
+    wanted, shown = _check.flag(estimate_error, "estimate_error"), _check.flag(progress, "progress")
     _check.size(len(sigmas) * len(start), dim, "save_at")
 
     field = _Field(denoiser)
-    run = _run(field, start, sigmas, relative, absolute, most, progress)
+    run = _run(field, start, sigmas, relative, absolute, most, shown)
     error = np.full(len(start), np.nan)
-    if _check.flag(estimate_error, "estimate_error"):
+    if wanted:
         ends = sigmas[[0, -1]]
         tight = max(relative / _COMPANION, RTOL_FLOOR / _COMPANION)
-        other = _run(field, start, ends, tight, absolute / _COMPANION, most, progress)
+        other = _run(field, start, ends, tight, absolute / _COMPANION, most, shown)
         size = np.linalg.norm(run.states[-1], axis=1)
         apart = np.linalg.norm(run.states[-1] - other.states[-1], axis=1)
         error = 2 * apart + _ROUNDING * size
@@ -166,20 +167,10 @@ class _Field:
         return self.denoiser if isinstance(self.denoiser, OptimalDenoiser) else None
 
     def __call__(self, x: Floats, sigma: Floats) -> Evaluation:
-        if self.optimal is not None and np.isfinite(x).all():
-            return self.optimal.evaluate(x, sigma)
-        unknown = np.full(len(x), -1), np.full(len(x), np.inf)
-        if self.optimal is not None:
-            return Evaluation(np.full_like(x, np.nan), *unknown)
-        mean = np.asarray(self.denoiser(x, sigma))
-        if mean.shape != x.shape:
-            _check.fail(
-                "denoiser",
-                f"output of shape {mean.shape} for x of shape {x.shape}",
-                "an output shaped like x",
-                "return one denoised row per query",
-            )
-        return Evaluation(mean.astype(np.float64, copy=False), *unknown)
+        if self.optimal is None:
+            unknown = np.full(len(x), -1), np.full(len(x), np.inf)
+            return Evaluation(apply(self.denoiser, x, sigma), *unknown)
+        return self.optimal.evaluate(x, sigma)
 
 
 @dataclass(frozen=True)
@@ -221,7 +212,6 @@ class _Batch:
         self.certified = np.zeros(count, dtype=bool)
         self.level = np.full(count, np.nan)
         self.bound = np.full(count, np.inf)
-        self.far = np.zeros(count)
         self.last = 1 / sigmas[-1] if sigmas[-1] > 0 else np.inf
         self.floor = _UNDECIDED * optimal.points.diameter_bounds[1] if optimal else 0.0
 

@@ -65,14 +65,14 @@ def validate(sigmas: Any, argument: str = "sigmas") -> Floats:
         k = int((steps >= 0).argmax())
         _check.fail(
             argument,
-            f"{grid[k]!r} followed by {grid[k + 1]!r} at index {k}",
+            f"{float(grid[k])!r} followed by {float(grid[k + 1])!r} at index {k}",
             "strictly decreasing noise levels",
             "sort from large to small and drop repeated levels",
         )
     if grid[-1] < 0 or grid[0] > _check.SIGMA_LIMIT:
         _check.fail(
             argument,
-            f"levels from {grid[0]!r} to {grid[-1]!r}",
+            f"levels from {float(grid[0])!r} to {float(grid[-1])!r}",
             "levels in [0, 1e150]",
             "pass noise levels σ themselves",
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from . import _check, grids, solvers
 from ._progress import bar
-from .denoisers import Denoiser
+from .denoisers import Denoiser, apply
 from .noise import dimension
 from .trajectory import Result, Trajectory
 
@@ -48,6 +48,7 @@ def sample(
     """
     grid = grids.validate(sigmas)
     method = solvers.get(solver)
+    shown = _check.flag(progress, "progress")
     states = np.atleast_2d(_check.array(x, "x"))
     dim = dimension(getattr(denoiser, "dim", states))
     now, _, dtype = _check.queries(x, dim)
@@ -57,17 +58,17 @@ def sample(
     def evaluate(state: Floats, sigma: float) -> Floats:
         nonlocal calls
         calls += 1
-        return denoise(denoiser, state, sigma)
+        return apply(denoiser, state, sigma)
 
     path, outputs = [now], []
-    with bar(len(grid) - 1, f"sampling ({method.name})", progress) as advance:
+    with bar(len(grid) - 1, f"sampling ({method.name})", shown) as advance:
         for s, t in zip(grid[:-1].tolist(), grid[1:].tolist(), strict=True):
             outputs.append(evaluate(now, s))
             now = method.step(evaluate, now, outputs[-1], s, t)
             path.append(now)
             advance(1)
     last = float(grid[-1])
-    outputs.append(now if last == 0 else denoise(denoiser, now, last))
+    outputs.append(now if last == 0 else apply(denoiser, now, last))
     finite = np.isfinite(now).all(axis=1)
     return Trajectory(
         grid,
@@ -77,20 +78,3 @@ def sample(
         np.full(len(now), np.nan),
         np.where(finite, Result.DONE, Result.NON_FINITE).astype(np.int64),
     )
-
-
-def denoise(denoiser: Denoiser, x: Floats, sigma: float) -> Floats:
-    """A denoiser's output as float64, its shape checked; rows that are not finite give NaN."""
-    good = np.isfinite(x).all(axis=1)
-    result = np.full_like(x, np.nan)
-    if good.any():
-        found = np.asarray(denoiser(x[good], sigma))
-        if found.shape != x[good].shape:
-            _check.fail(
-                "denoiser",
-                f"output of shape {found.shape} for x of shape {x[good].shape}",
-                "an output shaped like x",
-                "return one denoised row per query",
-            )
-        result[good] = found
-    return result

@@ -237,7 +237,7 @@ def test_one_point_is_certain() -> None:
         -500,
         -3,
         300,
-        pytest.param(-600, marks=pytest.mark.xfail(strict=True, reason="min g_j underflows")),
+        -600,
     ],
 )
 def test_scale_does_not_matter(power: int) -> None:

@@ -429,8 +429,6 @@ def test_log_axes_have_minor_ticks_only_where_these_carry_the_numbers() -> None:
         assert len(inside) >= 2
 
 
-
-
 # --- files -----------------------------------------------------------------------------------
 
 

@@ -32,25 +32,23 @@ their operations therefore stay as written. NaN and infinity keep their meaning.
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
 
 import numba as nb
 import numpy as np
+
+from .threads import share
 
 BLOCK = 128
 """Points whose logits are held at a time, per query."""
 
 CHUNK = 4096
-"""Smallest number of points that a parallel task runs through."""
+"""Smallest number of points that a task runs through."""
 
 MAX_CHUNKS = 32
 """Largest number of chunks: bounds the memory of the partial results."""
 
 TILE = 16
 """Queries that share a block of points while it is in the cache."""
-
-SHARED_WORK = 1_000_000
-"""Numbers that one thread reads in about a millisecond."""
 
 UNDERFLOW = -745.2
 """exp of anything below is exactly zero in float64."""
@@ -60,7 +58,7 @@ OVERSHOOT = 600.0
 
 _strict = nb.njit(cache=True, error_model="numpy")
 _reduce = nb.njit(cache=True, error_model="numpy", fastmath={"reassoc", "nsz"})
-_parallel = nb.njit(cache=True, error_model="numpy", parallel=True)
+_unlocked = nb.njit(cache=True, error_model="numpy", nogil=True)
 
 
 def chunk_count(count):
@@ -71,6 +69,11 @@ def chunk_count(count):
 def _chunk_rows(count):
     rows = max(CHUNK, -(-count // MAX_CHUNKS))
     return -(-rows // BLOCK) * BLOCK
+
+
+def _work(X, Q):
+    """Numbers that a pass over all points reads for all queries, and a few per pair."""
+    return X.shape[0] * Q.shape[0] * (X.shape[1] + 6)
 
 
 def _tasks(X, Q):
@@ -157,26 +160,12 @@ def _nearest(X, L, Q, sigma, q0, q1, c, rows, key, index):
                     index[c, q] = i
 
 
-@_parallel
-def _nearest_tasks(X, L, Q, sigma, rows, chunks, tiles, key, index):
-    for task in nb.prange(tiles * chunks):
+@_unlocked
+def _nearest_tasks(first, last, X, L, Q, sigma, rows, chunks, key, index):
+    for task in range(first, last):
         q0 = (task // chunks) * TILE
         q1 = min(q0 + TILE, Q.shape[0])
         _nearest(X, L, Q, sigma, q0, q1, task % chunks, rows, key, index)
-
-
-@contextmanager
-def _threads(X, Q):
-    """One thread where the work is too small to share: waking a second one costs more."""
-    if X.shape[0] * Q.shape[0] * (X.shape[1] + 6) > SHARED_WORK:
-        yield
-        return
-    before = nb.get_num_threads()
-    nb.set_num_threads(1)
-    try:
-        yield
-    finally:
-        nb.set_num_threads(before)
 
 
 def reference(X, L, Q, sigma):
@@ -184,8 +173,7 @@ def reference(X, L, Q, sigma):
     rows, chunks, tiles = _tasks(X, Q)
     key = np.empty((chunks, Q.shape[0]))
     index = np.empty((chunks, Q.shape[0]), dtype=np.int64)
-    with _threads(X, Q):
-        _nearest_tasks(X, L, Q, sigma, rows, chunks, tiles, key, index)
+    share(_nearest_tasks, tiles * chunks, _work(X, Q), X, L, Q, sigma, rows, chunks, key, index)
     return np.take_along_axis(index, key.argmin(axis=0)[None], axis=0)[0]
 
 
@@ -243,9 +231,9 @@ def _softmax(X, L, Q, inv, ref, q0, q1, c, rows, top, index, s0, s1):
                 s1[c, q, d] += part[d]
 
 
-@_parallel
-def _softmax_tasks(X, L, Q, inv, ref, rows, chunks, tiles, top, index, s0, s1):
-    for task in nb.prange(tiles * chunks):
+@_unlocked
+def _softmax_tasks(first, last, X, L, Q, inv, ref, rows, chunks, top, index, s0, s1):
+    for task in range(first, last):
         q0 = (task // chunks) * TILE
         q1 = min(q0 + TILE, Q.shape[0])
         _softmax(X, L, Q, inv, ref, q0, q1, task % chunks, rows, top, index, s0, s1)
@@ -264,8 +252,8 @@ def softmax(X, L, Q, inv, ref):
     index = np.empty((chunks, B), dtype=np.int64)
     s0 = np.empty((chunks, B))
     s1 = np.empty((chunks, B, D))
-    with _threads(X, Q):
-        _softmax_tasks(X, L, Q, inv, ref, rows, chunks, tiles, top, index, s0, s1)
+    arrays = (X, L, Q, inv, ref, rows, chunks, top, index, s0, s1)
+    share(_softmax_tasks, tiles * chunks, _work(X, Q), *arrays)
     held = np.minimum(top, OVERSHOOT)
     ceiling = held.max(axis=0)
     total, shift = 0.0, 0.0
@@ -322,9 +310,11 @@ def _spread(X, L, Q, inv, ref, log_sum, centre, v, q0, q1, c, rows, scalars, vec
                     vectors[c, q, k, d] += part[k, d]
 
 
-@_parallel
-def _spread_tasks(X, L, Q, inv, ref, log_sum, centre, v, rows, chunks, tiles, scalars, vectors):
-    for task in nb.prange(tiles * chunks):
+@_unlocked
+def _spread_tasks(
+    first, last, X, L, Q, inv, ref, log_sum, centre, v, rows, chunks, scalars, vectors
+):
+    for task in range(first, last):
         q0 = (task // chunks) * TILE
         q1 = min(q0 + TILE, Q.shape[0])
         c = task % chunks
@@ -341,8 +331,8 @@ def spread(X, L, Q, inv, ref, log_sum, centre, v):
     B, D = Q.shape
     scalars = np.empty((chunks, B, 2))
     vectors = np.empty((chunks, B, 2, D))
-    with _threads(X, Q):
-        _spread_tasks(X, L, Q, inv, ref, log_sum, centre, v, rows, chunks, tiles, scalars, vectors)
+    arrays = (X, L, Q, inv, ref, log_sum, centre, v, rows, chunks, scalars, vectors)
+    share(_spread_tasks, tiles * chunks, _work(X, Q), *arrays)
     for c in range(1, chunks):
         scalars[0] += scalars[c]
         vectors[0] += vectors[c]
@@ -382,11 +372,27 @@ def _covariance(X, L, Q, inv, ref, log_sum, centre, q, out):
             out[q, a, d] = out[q, d, a]
 
 
-@_parallel
+@_unlocked
+def _covariance_tasks(first, last, X, L, Q, inv, ref, log_sum, centre, out):
+    for q in range(first, last):
+        _covariance(X, L, Q, inv, ref, log_sum, centre, q, out)
+
+
 def covariance(X, L, Q, inv, ref, log_sum, centre, out):
     """Posterior covariances C = Σ u_i y_i y_iᵀ into `out` (B, D, D)."""
-    for q in nb.prange(Q.shape[0]):
-        _covariance(X, L, Q, inv, ref, log_sum, centre, q, out)
+    share(
+        _covariance_tasks,
+        Q.shape[0],
+        _work(X, Q) * Q.shape[1],
+        X,
+        L,
+        Q,
+        inv,
+        ref,
+        log_sum,
+        centre,
+        out,
+    )
 
 
 @_strict
@@ -398,11 +404,15 @@ def _log_posterior(X, L, Q, inv, ref, log_sum, q, out):
         out[q, i] = t - log_sum[q]
 
 
-@_parallel
+@_unlocked
+def _log_posterior_tasks(first, last, X, L, Q, inv, ref, log_sum, out):
+    for q in range(first, last):
+        _log_posterior(X, L, Q, inv, ref, log_sum, q, out)
+
+
 def log_posterior(X, L, Q, inv, ref, log_sum, out):
     """Log u_i of every point into `out` (B, N)."""
-    for q in nb.prange(Q.shape[0]):
-        _log_posterior(X, L, Q, inv, ref, log_sum, q, out)
+    share(_log_posterior_tasks, Q.shape[0], _work(X, Q), X, L, Q, inv, ref, log_sum, out)
 
 
 @_strict
@@ -413,7 +423,7 @@ def _trap(X, L, Q, inv, candidate, q, out):
     eps = 0.0
     far = 0.0
     near = math.inf
-    gap_min = math.inf
+    least = math.inf
     for j in range(X.shape[0]):
         if j == i:
             continue
@@ -425,19 +435,23 @@ def _trap(X, L, Q, inv, candidate, q, out):
         eps += r
         far = max(far, dist)
         near = min(near, dist)
-        gap_min = min(gap_min, gap)
+        least = min(least, (gap * inv[q]) * (0.5 * inv[q]))
     out[q, 0] = bound
     out[q, 1] = eps
     out[q, 2] = far
     out[q, 3] = near
-    out[q, 4] = gap_min
+    out[q, 4] = least
 
 
-@_parallel
+@_unlocked
+def _trap_tasks(first, last, X, L, Q, inv, candidate, out):
+    for q in range(first, last):
+        _trap(X, L, Q, inv, candidate, q, out)
+
+
 def trap(X, L, Q, inv, candidate, out):
     """Sums of the trap certificate (theory D1) of each query for its candidate point.
 
-    Into `out` (B, 5): B = Σ r_j d_ij, ε = Σ r_j, R_i = max d_ij, min d_ij, min g_j.
+    Into `out` (B, 5): B = Σ r_j d_ij, ε = Σ r_j, R_i = max d_ij, min d_ij, min g_j/2σ².
     """
-    for q in nb.prange(Q.shape[0]):
-        _trap(X, L, Q, inv, candidate, q, out)
+    share(_trap_tasks, Q.shape[0], _work(X, Q), X, L, Q, inv, candidate, out)

@@ -1,0 +1,445 @@
+"""Grids, noise, the sampling loop and its solvers, mean shift, and the flow's field."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import Case, cases
+
+import analytic as an
+from analytic import GaussianDenoiser, OptimalDenoiser, PointSet, field, grids, solvers
+from analytic.exact import gaussian_flow
+from analytic.trajectory import Result
+
+GAUSS = GaussianDenoiser([1.0, -0.5], [[1.0, 0.3], [0.3, 0.4]])
+
+
+# Grids
+
+
+def test_karras_grid() -> None:
+    """EDM's 18 levels, from the formula written out."""
+    found = grids.polynomial(18)
+    for k, sigma in enumerate(found):
+        root = 80 ** (1 / 7) + k / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))
+        assert sigma == pytest.approx(root**7, rel=1e-13)
+    assert found[0] == 80.0
+    assert found[-1] == 0.002
+    # the first levels as printed by other implementations of EDM
+    np.testing.assert_allclose(found[1:3], [57.586, 40.7856], rtol=1e-5)
+
+
+def test_exponent_one_gives_equal_steps_and_zero_is_allowed() -> None:
+    np.testing.assert_allclose(grids.polynomial(5, 8.0, 0.0, rho=1), [8, 6, 4, 2, 0], atol=1e-15)
+    assert grids.polynomial(5, 80.0, 0.0)[-1] == 0.0
+    np.testing.assert_array_equal(grids.polynomial(2, 3.0, 1.0), [3.0, 1.0])
+
+
+@given(st.integers(2, 200), st.floats(-4, 4), st.floats(0.1, 8), st.floats(0.5, 20))
+def test_grids_decrease_between_exact_ends(n: int, low: float, span: float, rho: float) -> None:
+    ends = 10.0 ** (low + span), 10.0**low
+    found = grids.polynomial(n, *ends, rho=rho)
+    assert found.shape == (n,)
+    assert (np.diff(found) < 0).all()
+    assert (found[0], found[-1]) == ends
+
+
+@pytest.mark.parametrize(
+    ("args", "options", "kind", "words"),
+    [
+        ((1,), {}, ValueError, "n: got 1"),
+        ((0,), {}, ValueError, "n: got 0"),
+        ((2.0,), {}, TypeError, "n: got 2.0"),
+        ((5, 1.0, 1.0), {}, ValueError, "sigma_max: got 1.0, expected more than"),
+        ((5, 1.0, 2.0), {}, ValueError, "sigma_max: got 1.0, expected more than"),
+        ((5, 1.0, -1.0), {}, ValueError, "sigma_min: got -1.0"),
+        ((5, np.inf), {}, ValueError, "sigma_max: got inf"),
+        ((5,), {"rho": 0.0}, ValueError, "rho: got 0.0"),
+        ((5,), {"rho": -7.0}, ValueError, "rho: got -7.0"),
+        ((5,), {"rho": "7"}, TypeError, "rho: got '7'"),
+    ],
+)
+def test_bad_grids(args: Any, options: Any, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=f"^{words}"):
+        grids.polynomial(*args, **options)
+
+
+@pytest.mark.parametrize(
+    ("sigmas", "words"),
+    [
+        ([1.0, 1.0], r"1.0.* followed by .*1.0.* at index 0"),
+        ([3.0, 2.0, 2.5], r"2.0.* followed by .*2.5.* at index 1"),
+        ([1.0], r"shape \(1,\)"),
+        (1.0, r"shape \(\)"),
+        ([[2.0, 1.0]], r"shape \(1, 2\)"),
+        ([2.0, np.nan], "nan"),
+        ([2.0, 1.0, -1.0], "levels from"),
+        ([1e151, 1.0], "levels from"),
+    ],
+)
+def test_broken_grids_say_where(sigmas: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=f"^sigmas: got .*{words}"):
+        an.sample(GAUSS, [[0.0, 0.0]], sigmas)
+
+
+# Noise
+
+
+def test_noise_is_sigma_times_standard_normals() -> None:
+    a, b = an.noise(50, 3, 1.0, 7), an.noise(50, 3, 80.0, 7)
+    np.testing.assert_array_equal(80.0 * a, b)
+    big = an.noise(20_000, 2, 2.0, 8)
+    # five standard deviations of the sample mean and variance
+    assert np.abs(big.mean(axis=0)).max() < 5 * 2 / np.sqrt(20_000)
+    assert np.abs(big.var(axis=0) / 4 - 1).max() < 5 * np.sqrt(2 / 20_000)
+    assert (an.noise(4, 2, 0.0, 1) == 0).all()
+
+
+@given(st.integers(0, 20), st.integers(1, 5), st.integers(0, 2**40))
+def test_noise_rows_do_not_depend_on_their_number(n: int, dim: int, seed: int) -> None:
+    np.testing.assert_array_equal(an.noise(n, dim, 3.0, seed), an.noise(25, dim, 3.0, seed)[:n])
+
+
+def test_noise_takes_the_dimension_from_anything() -> None:
+    points = PointSet(np.random.default_rng(0).standard_normal((4, 3)))
+    expected = an.noise(2, 3, 1.0, 0)
+    for like in (points, OptimalDenoiser(points), points.points, np.int64(3)):
+        np.testing.assert_array_equal(an.noise(2, like, 1.0, 0), expected)
+
+
+@pytest.mark.parametrize(
+    ("args", "kind", "words"),
+    [
+        ((-1, 2, 1.0, 0), ValueError, "n: got -1"),
+        ((1.0, 2, 1.0, 0), TypeError, "n: got 1.0"),
+        ((1, 0, 1.0, 0), ValueError, "like: got 0"),
+        ((1, "2", 1.0, 0), TypeError, "like: got '2'"),
+        ((1, np.zeros(3), 1.0, 0), TypeError, "like: got an array"),
+        ((1, 2, -1.0, 0), ValueError, "sigma: got -1.0"),
+        ((1, 2, np.nan, 0), ValueError, "sigma: got nan"),
+        ((1, 2, 1.0, -1), ValueError, "seed: got -1"),
+        ((1, 2, 1.0, None), TypeError, "seed: got None"),
+        ((10**15, 2, 1.0, 0), ValueError, "n: got 1000000000000000 x 2"),
+    ],
+)
+def test_bad_noise(args: tuple, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=f"^{words}"):
+        an.noise(*args)
+
+
+# Solvers, written out as in the papers
+
+
+def literal_euler(denoiser: Any, x: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
+    """DDIM in ε-form: x + (t - s) ε, ε = (x - D)/s."""
+    for s, t in itertools.pairwise(sigmas):
+        x = x + (t - s) * (x - denoiser(x, s)) / s
+    return x
+
+
+def literal_heun(denoiser: Any, x: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
+    """EDM, algorithm 1."""
+    for s, t in itertools.pairwise(sigmas):
+        d = (x - denoiser(x, s)) / s
+        ahead = x + (t - s) * d
+        if t != 0:
+            d = 0.5 * d + 0.5 * (ahead - denoiser(ahead, t)) / t
+            ahead = x + (t - s) * d
+        x = ahead
+    return x
+
+
+LITERAL = {"euler": literal_euler, "heun": literal_heun}
+
+
+@pytest.mark.parametrize("low", [0.0, 0.4])
+@pytest.mark.parametrize("solver", LITERAL)
+def test_solvers_match_the_papers(solver: str, low: float) -> None:
+    denoiser = OptimalDenoiser(np.random.default_rng(1).standard_normal((9, 3)))
+    x, sigmas = an.noise(7, 3, 80.0, 1), grids.polynomial(13, 80.0, low)
+    expected = LITERAL[solver](denoiser, x, sigmas)
+    found = an.sample(denoiser, x, sigmas, solver)
+    np.testing.assert_allclose(found.final, expected, rtol=1e-13, atol=1e-13)
+    assert found.ok
+    for output, state, sigma in zip(found.denoised, found.states, sigmas, strict=True):
+        np.testing.assert_array_equal(output, denoiser(state, sigma) if sigma else state)
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2)])
+def test_measured_order(solver: str, order: int) -> None:
+    """Slope of log error against log step over five halvings, against the closed-form flow."""
+    x, errors = np.array([[3.0, -2.0], [-4.0, 1.0]]), []
+    exact = gaussian_flow(GAUSS, x, 4.0, 0.4)
+    for count in (16, 32, 64, 128, 256, 512):
+        found = an.sample(GAUSS, x, grids.polynomial(count + 1, 4.0, 0.4, rho=3), solver)
+        errors.append(np.linalg.norm(found.final - exact))
+    slope = -np.polyfit(np.arange(6), np.log2(errors), 1)[0]
+    assert abs(slope - order) <= 0.15
+    assert solvers.get(solver).order == order
+
+
+@pytest.mark.parametrize(("solver", "counts"), [("euler", (12, 12)), ("heun", (24, 23))])
+def test_evaluations_are_counted(solver: str, counts: tuple[int, int]) -> None:
+    """Heun takes 2n, and 2n - 1 when it ends at σ = 0; the last `denoised` is not the solver's."""
+    for low, expected in zip((0.01, 0.0), counts, strict=True):
+        seen = []
+
+        def counted(x: np.ndarray, sigma: Any, seen: list = seen) -> np.ndarray:
+            seen.append(float(sigma))
+            return GAUSS(x, sigma)
+
+        found = an.sample(counted, np.ones((3, 2)), grids.polynomial(13, 80.0, low), solver)
+        assert found.nfe.tolist() == [expected] * 3
+        assert len(seen) == expected + (low > 0)
+        assert min(seen) > 0
+
+
+@pytest.mark.parametrize("solver", LITERAL)
+def test_ending_at_zero_is_a_jump_to_the_denoised(solver: str) -> None:
+    denoiser = OptimalDenoiser(np.random.default_rng(2).standard_normal((9, 2)))
+    found = an.sample(denoiser, an.noise(5, 2, 80.0, 2), [80.0, 10.0, 1.0, 0.0], solver)
+    np.testing.assert_array_equal(found.final, denoiser(found.states[-2], 1.0))
+    np.testing.assert_array_equal(found.denoised[-1], found.final)
+    for k in range(3):
+        np.testing.assert_array_equal(found.denoised[k], denoiser(found.states[k], found.sigmas[k]))
+    assert np.isnan(found.error).all()
+    assert found.collapse is None
+
+
+def test_euler_is_a_convex_combination() -> None:
+    """C1: telescoped, x(s) = (s/s_0) x_0 + (1 - s/s_0) D̄ with weights ∝ 1/s_{k+1} - 1/s_k."""
+    denoiser = OptimalDenoiser(np.random.default_rng(3).standard_normal((9, 2)))
+    found = an.sample(denoiser, an.noise(5, 2, 80.0, 3), grids.polynomial(9, 80.0, 0.5), "euler")
+    share = np.diff(1 / found.sigmas)
+    mean = np.tensordot(share / share.sum(), found.denoised[:-1], 1)
+    ratio = 0.5 / 80
+    np.testing.assert_allclose(
+        found.final, ratio * found.states[0] + (1 - ratio) * mean, rtol=1e-12
+    )
+
+
+def test_sampling_approaches_the_exact_flow() -> None:
+    points = PointSet(np.random.default_rng(4).standard_normal((6, 2)))
+    denoiser, x = OptimalDenoiser(points), an.noise(6, 2, 80.0, 4)
+    exact = an.integrate(denoiser, x, 80.0, 0.3, estimate_error=False)
+    found = an.sample(denoiser, x, grids.polynomial(400, 80.0, 0.3))
+    assert np.abs(found.final - exact.final).max() <= 1e-3
+
+
+def test_float32_states() -> None:
+    """In and out in float32, stepped in float64."""
+    denoiser = OptimalDenoiser(np.random.default_rng(5).standard_normal((9, 2)))
+    x = an.noise(5, 2, 80.0, 5).astype(np.float32)
+    narrow, wide = (an.sample(denoiser, q, grids.polynomial(12)) for q in (x, x.astype(float)))
+    assert narrow.states.dtype == narrow.denoised.dtype == np.float32
+    np.testing.assert_array_equal(narrow.states, wide.states.astype(np.float32))
+
+
+def test_batch_mates_do_not_matter() -> None:
+    denoiser = OptimalDenoiser(np.random.default_rng(6).standard_normal((9, 2)))
+    x = an.noise(20, 2, 80.0, 6)
+    whole = an.sample(denoiser, x, grids.polynomial(9))
+    for k in range(20):
+        np.testing.assert_array_equal(
+            an.sample(denoiser, x[k], grids.polynomial(9)).states[:, 0], whole.states[:, k]
+        )
+    none = an.sample(denoiser, np.empty((0, 2)), grids.polynomial(9))
+    assert none.states.shape == (9, 0, 2)
+
+
+def test_a_denoiser_that_breaks_stops_only_its_rows() -> None:
+    denoiser = OptimalDenoiser([[-1.0, 0.0], [1.0, 0.5]])
+
+    def broken(x: np.ndarray, sigma: Any) -> np.ndarray:
+        assert np.isfinite(x).all()
+        return np.where((x[:, :1] > 0) & (sigma < 1.0), np.nan, denoiser(x, sigma))
+
+    x = np.array([[50.0, 1.0], [-50.0, 1.0]])
+    found, good = (an.sample(d, x, [80.0, 3.0, 0.5, 0.1, 0.0]) for d in (broken, denoiser))
+    assert found.result.tolist() == [Result.NON_FINITE, Result.DONE]
+    np.testing.assert_array_equal(found.final[1], good.final[1])
+    assert np.isnan(found.final[0]).all()
+
+
+def test_unknown_solvers_are_refused_with_the_list() -> None:
+    with pytest.raises(
+        ValueError, match=r"^solver: got 'huen', expected one of .*euler.*; did you mean 'heun'\?"
+    ):
+        an.sample(GAUSS, [[0.0, 0.0]], [1.0, 0.5], "huen")
+    with pytest.raises(TypeError, match=r"^solver: got None"):
+        an.sample(GAUSS, [[0.0, 0.0]], [1.0, 0.5], None)
+    with pytest.raises(TypeError):
+        an.sample(GAUSS, [[0.0, 0.0]], [1.0, 0.5], "heun", chrun=1.0)
+
+
+def test_solvers_are_data() -> None:
+    assert {"euler", "heun"} <= set(solvers.names())
+    for name in solvers.names():
+        solver = solvers.get(name)
+        assert solver.name == name
+        assert solvers.get(solver) is solver
+        assert solver.order >= 1
+        assert solver.nfe_per_step >= 1
+        assert "http" in solver.source
+
+
+@pytest.mark.parametrize("wrong", [lambda q, s: q[:, :1], lambda q, s: q[0], lambda q, s: 1.0])
+def test_wrong_output_shape(wrong: Any) -> None:
+    with pytest.raises(ValueError, match=r"^denoiser: got output of shape"):
+        an.sample(wrong, np.ones((3, 2)), [1.0, 0.5])
+
+
+@pytest.mark.parametrize("bad", [[[np.nan, 0.0]], [[1.0, 2.0, 3.0]], np.zeros((2, 2, 2))])
+def test_bad_starts(bad: Any) -> None:
+    with pytest.raises(ValueError, match=r"^x: got"):
+        an.sample(GAUSS, bad, [1.0, 0.5])
+
+
+# Mean shift
+
+
+def test_mean_shift_finds_the_modes_of_two_points() -> None:
+    """±m with m = tanh(m/h²), from the symmetric pair ±1; 0 is a fixed point that is no mode."""
+    h = 0.8
+    denoiser = OptimalDenoiser([[-1.0], [1.0]])
+    found = an.mean_shift(denoiser, [[0.3], [-2.0], [0.0]], h, tol=1e-14)
+    m = found.points[0, 0]
+    assert m == pytest.approx(np.tanh(m / h**2), abs=1e-13)
+    assert m > 0.5
+    assert found.points[1, 0] == pytest.approx(-m, abs=1e-12)
+    assert found.points[2, 0] == 0.0
+    assert found.steps[2] == 1
+    assert found.converged.all()
+
+
+@given(cases(low=0.1, high=2.0, far=3.0))
+def test_mean_shift_is_the_denoiser_iterated(case: Case) -> None:
+    denoiser, h = OptimalDenoiser(case.points), case.sigma
+    x, before = case.x, denoiser.log_prob(case.x, h)
+    for steps in range(1, 6):
+        now = denoiser(x, h)
+        found = an.mean_shift(denoiser, case.x, h, tol=0.0, max_steps=steps)
+        # a row that no longer moves stops, at a fixed point
+        np.testing.assert_array_equal(found.points, now)
+        after = denoiser.log_prob(now, h)
+        blur = 1e-11 + 1e-14 * (np.abs(case.points.points).max() + h) / h**2
+        assert (after - before >= -blur * (1 + np.abs(before))).all()
+        x, before = now, after
+
+
+def test_mean_shift_stops() -> None:
+    denoiser = OptimalDenoiser(np.random.default_rng(7).standard_normal((20, 2)))
+    x = np.random.default_rng(8).standard_normal((6, 2))
+    found = an.mean_shift(denoiser, x, 0.5, tol=1e-9)
+    assert found.converged.all()
+    assert np.linalg.norm(denoiser(found.points, 0.5) - found.points, axis=1).max() <= 0.5e-9
+    assert len(np.unique(found.steps)) > 1
+    short = an.mean_shift(denoiser, x, 0.5, tol=1e-9, max_steps=int(found.steps.min()))
+    np.testing.assert_array_equal(short.converged, found.steps <= found.steps.min())
+    np.testing.assert_array_equal(short.points[short.converged], found.points[short.converged])
+    for k in range(6):
+        np.testing.assert_array_equal(
+            an.mean_shift(denoiser, x[k], 0.5, tol=1e-9).points[0], found.points[k]
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"bandwidth": 0.0}, "bandwidth: got 0.0"),
+        ({"bandwidth": np.nan}, "bandwidth: got nan"),
+        ({"tol": -1.0}, "tol: got -1.0"),
+        ({"max_steps": 0}, "max_steps: got 0"),
+        ({"x": [[np.inf, 0.0]]}, "x: got inf"),
+    ],
+)
+def test_bad_mean_shift(options: dict[str, Any], words: str) -> None:
+    arguments = {"x": [[0.0, 0.0]], "bandwidth": 1.0, **options}
+    with pytest.raises(ValueError, match=f"^{words}"):
+        an.mean_shift(OptimalDenoiser([[0.0, 1.0], [1.0, 0.0]]), **arguments)
+
+
+# The field
+
+
+@pytest.fixture(scope="module")
+def setting() -> tuple[OptimalDenoiser, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(9)
+    denoiser = OptimalDenoiser(PointSet(rng.standard_normal((8, 3)), rng.uniform(0.2, 1, 8)))
+    return denoiser, rng.standard_normal((5, 3)), rng.uniform(0.5, 2.0, 5)
+
+
+def test_velocity_is_minus_sigma_score(setting: Any) -> None:
+    denoiser, x, sigma = setting
+    found = field.velocity(denoiser, x, sigma)
+    np.testing.assert_allclose(found, -sigma[:, None] * denoiser.score(x, sigma), rtol=1e-12)
+    np.testing.assert_array_equal(field.velocity(denoiser, x, 1.0), x - denoiser(x, 1.0))
+
+
+def test_denoised_derivative_follows_the_flow(setting: Any) -> None:
+    """dD/dσ along the exact flow, by differences between integrated neighbours."""
+    denoiser, x, sigma = setting
+    found = field.denoised_derivative(denoiser, x, sigma)
+    generic = field.denoised_derivative(lambda q, s: denoiser(q, s), x, sigma)
+    np.testing.assert_allclose(generic, found, rtol=1e-7, atol=1e-8)
+    for k in range(len(x)):
+        h = 2e-3 * sigma[k]
+        top = sigma[k] + 2 * h
+        # up to σ + 2h by small steps of the field, then down by the integrator
+        up = x[k : k + 1]
+        for level in sigma[k] + h * np.arange(0, 2, 0.25):
+            half = up + 0.125 * h * field.velocity(denoiser, up, level)
+            up = up + 0.25 * h * field.velocity(denoiser, half, level + 0.125 * h)
+        levels = sigma[k] + h * np.arange(2, -3, -1)
+        run = an.integrate(
+            denoiser, up, top, levels[-1], save_at=levels, rtol=1e-12, estimate_error=False
+        )
+        D = run.denoised[:, 0]
+        slope = (8 * (D[1] - D[3]) - (D[0] - D[4])) / (12 * h)
+        np.testing.assert_allclose(found[k], slope, rtol=1e-5, atol=1e-6)
+
+
+def test_curvature_is_that_of_the_path(setting: Any) -> None:
+    """κ = |x'' - (x''·t)t|/|x'|² with x'' = -D'/σ, by differences of the path itself."""
+    denoiser, x, sigma = setting
+    found = field.curvature(denoiser, x, sigma)
+    for k in range(len(x)):
+        h = 1e-2 * sigma[k]
+        levels = sigma[k] + h * np.array([0.0, -1.0, -2.0, -3.0, -4.0])
+        run = an.integrate(
+            denoiser,
+            x[k],
+            levels[0],
+            levels[-1],
+            save_at=levels,
+            rtol=1e-13,
+            atol=1e-15,
+            estimate_error=False,
+        )
+        y, mid = run.states[:, 0], run.states[2:3, 0]
+        first = (8 * (y[1] - y[3]) - (y[0] - y[4])) / (12 * h)
+        second = (16 * (y[1] + y[3]) - (y[0] + y[4]) - 30 * y[2]) / (12 * h**2)
+        unit = first / np.linalg.norm(first)
+        bend = np.linalg.norm(second - second @ unit * unit) / (first @ first)
+        assert field.curvature(denoiser, mid, levels[2])[0] == pytest.approx(bend, rel=1e-4)
+    np.testing.assert_allclose(
+        field.curvature(lambda q, s: denoiser(q, s), x, sigma), found, rtol=1e-6
+    )
+
+
+def test_trace_covariance(setting: Any) -> None:
+    denoiser, x, sigma = setting
+    found = field.trace_covariance(denoiser, x, sigma)
+    expected = sigma**2 * np.trace(denoiser.jacobian(x, sigma), axis1=1, axis2=2)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    generic = field.trace_covariance(lambda q, s: denoiser(q, s), x, sigma)
+    np.testing.assert_allclose(generic, expected, rtol=1e-8)
+    # tr Σ(Σ + σ²)⁻¹ σ² for Gaussian data
+    values = np.linalg.eigvalsh(GAUSS.covariance)
+    gauss = field.trace_covariance(GAUSS, np.ones((1, 2)), 0.7)
+    np.testing.assert_allclose(gauss, [(0.49 * values / (values + 0.49)).sum()], rtol=1e-9)
