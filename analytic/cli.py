@@ -141,7 +141,7 @@ def _write(report: Report, folder: Path) -> None:
     for claim in dict.fromkeys(verdict.claim for verdict in report.verdicts):
         figure = plotting.claim_figure([v for v in report.verdicts if v.claim == claim])
         if figure is not None:
-            files = plotting.save(figure, folder / "figures" / claim)
+            files = plotting.save(figure, folder / "figures" / claim, truetype=False)
             pictures[claim] = next(f for f in files if f.suffix == ".png").read_bytes()
     report.to_json(folder / "report.json")
     report.to_html(folder / "report.html", pictures)

@@ -91,7 +91,6 @@ def test_theme_is_undone_even_after_an_error() -> None:
 
     def fail_inside() -> None:
         with plotting.theme():
-            assert matplotlib.rcParams["pdf.fonttype"] == 42
             raise KeyError
 
     with pytest.raises(KeyError):

@@ -86,7 +86,7 @@ class Case:
     @property
     def starts(self) -> int:
         """Number of shared trajectories."""
-        return 16 if self.quick else 64
+        return 12 if self.quick else 48
 
     @property
     def size(self) -> int:

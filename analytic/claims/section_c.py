@@ -87,7 +87,7 @@ def _outside_hull(case: Case, sigmas: Floats, states: Floats) -> Floats:
 
 def _curvature(case: Case, claim: Claim) -> Verdict:
     picks = np.unique(np.linspace(4, len(case.trajectory.sigmas) - 6, 10).astype(int))
-    rows = np.arange(min(case.starts, 8 if case.quick else 24))
+    rows = np.arange(min(case.starts, 6 if case.quick else 16))
     nodes, weights = np.polynomial.legendre.leggauss(16)
     levels, errors, bends = [], [], []
     for k in picks:
@@ -133,13 +133,13 @@ def _curvature(case: Case, claim: Claim) -> Verdict:
 
 def _closed_forms(case: Case, claim: Claim) -> Verdict:
     rng = case.rng(claim.id)
-    data = case.subset(rng, 256)
+    data = case.subset(rng, 128)
     axis = rng.standard_normal(data.dim)
     line = PointSet((data.points @ (axis / np.linalg.norm(axis)))[:, None], data.weights)
     scale = line.scale or 1.0
     end = max(case.sigma_min, 0.05 * scale)
-    levels = np.geomspace(case.sigma_max, end, 12)
-    count = 24 if case.quick else 64
+    levels = np.geomspace(case.sigma_max, end, 8)
+    count = 24 if case.quick else 48
     start = case.sigma_max * rng.standard_normal((count, 1))
     build = case.subject.build or OptimalDenoiser
     options = {"rtol": 1e-10, "atol": 1e-12 * scale, "save_at": levels, "estimate_error": False}
@@ -192,7 +192,7 @@ def _closed_forms(case: Case, claim: Claim) -> Verdict:
             xscale="log",
             yscale="log",
         ),
-        note="Data on a line: projection of up to 256 points on a random axis. Flow at rtol 1e-10; "
+        note="Data on a line: projection of up to 128 points on a random axis. Flow at rtol 1e-10; "
         "bound 20 rtol. Rows left out: a difference on the way grows more than 100-fold.",
     )
 
