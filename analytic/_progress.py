@@ -6,12 +6,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["bar"]
+__all__ = ["Advance", "bar"]
+
+Advance = Callable[[int], object]
 
 
 @contextmanager
-def bar(total: int, title: str, wanted: bool) -> Iterator[Callable[[int], object]]:
-    """A function that moves the bar forward by n; without a terminal it does nothing."""
+def bar(total: int, title: str, wanted: bool | Advance) -> Iterator[Advance]:
+    """A function that moves the bar forward by n; without a terminal it does nothing.
+
+    A function in place of a yes takes the moves itself.
+    """
+    if callable(wanted):
+        yield wanted
+        return
     if not (wanted and sys.stderr.isatty()):
         yield lambda n: None
         return

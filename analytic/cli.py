@@ -14,17 +14,22 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from . import __version__, _check, datasets, plotting
+from ._progress import Advance
+from ._workers import run
 from .claims import explain, noise_range, registry, select, verify
 from .denoisers import OptimalDenoiser
+from .kernels import threads
 from .points import PointSet
-from .report import Report
+from .report import Report, Verdict
 
 __all__ = ["main"]
 
 DEFAULT_DATA = "digits,two_moons,eight_gaussians"
+FEW_FIGURES = 5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--claims", default="all", help=f"ids separated by commas ({', '.join(registry)}) or all"
     )
+    check.add_argument(
+        "--jobs",
+        type=int,
+        default=threads.get_num_threads(),
+        help="processes (default: the cores, %(default)s); the report does not depend on it",
+    )
     check.add_argument("--quick", action="store_true", help="fewer cases")
     check.add_argument("--seed", type=int, default=0, help="same seed, same report (default: 0)")
     check.add_argument("--sigma-max", type=float, help="largest noise level (default: 80 units)")
@@ -90,6 +101,7 @@ def _verify(options: argparse.Namespace) -> int:
     # everything that can be wrong with the input is found before the first long step
     chosen = select(options.claims)
     seed = _check.seed(options.seed, "--seed")
+    jobs = _check.integer(options.jobs, "--jobs", low=1, high=1024)
     given = ",".join(options.data or [DEFAULT_DATA]).split(",")
     names = list(dict.fromkeys(name.strip() for name in given if name.strip()))
     if not names:
@@ -98,18 +110,22 @@ def _verify(options: argparse.Namespace) -> int:
     sets = [datasets.resolve(name, n=options.n, seed=seed, progress=True) for name in names]
     for data in sets:
         noise_range(data, options.sigma_max, options.sigma_min)
-    reports = [_run(data, options, seed, [claim.id for claim in chosen]) for data in sets]
+    ids = [claim.id for claim in chosen]
+    check = partial(_run, options=options, seed=seed, claims=ids)
+    reports = run(check, sets, jobs, units=len(ids) * len(sets), title="checking claims")
     report = reports[0]
     for other in reports[1:]:
         report = report + other
-    _write(report, options.out)
+    _write(report, options.out, jobs)
     print(report.table())
     counts = ", ".join(f"{k} {status}" for status, k in report.counts().items() if k)
     print(f"\n{counts}\nreport: {options.out / 'report.html'}")
     return 0 if report.holds else 1
 
 
-def _run(data: PointSet, options: argparse.Namespace, seed: int, claims: list[str]) -> Report:
+def _run(
+    data: PointSet, advance: Advance, *, options: argparse.Namespace, seed: int, claims: list[str]
+) -> Report:
     return verify(
         OptimalDenoiser(data),
         data,
@@ -118,7 +134,7 @@ def _run(data: PointSet, options: argparse.Namespace, seed: int, claims: list[st
         quick=options.quick,
         sigma_max=options.sigma_max,
         sigma_min=options.sigma_min,
-        progress=True,
+        progress=advance,
     )
 
 
@@ -136,15 +152,26 @@ def _writable(folder: Path) -> None:
         )
 
 
-def _write(report: Report, folder: Path) -> None:
-    pictures = {}
-    for claim in dict.fromkeys(verdict.claim for verdict in report.verdicts):
-        figure = plotting.claim_figure([v for v in report.verdicts if v.claim == claim])
-        if figure is not None:
-            files = plotting.save(figure, folder / "figures" / claim, truetype=False)
-            pictures[claim] = next(f for f in files if f.suffix == ".png").read_bytes()
+def _write(report: Report, folder: Path, jobs: int) -> None:
+    ids = list(dict.fromkeys(verdict.claim for verdict in report.verdicts))
+    groups = [[v for v in report.verdicts if v.claim == claim] for claim in ids]
+    draw = partial(_draw, folder=folder / "figures")
+    # below a handful of figures a second process only costs its start
+    processes = jobs if len(groups) >= FEW_FIGURES else 1
+    drawn = run(draw, groups, processes, units=len(groups), title="drawing figures")
+    pictures = {claim: png for claim, png in zip(ids, drawn, strict=True) if png is not None}
     report.to_json(folder / "report.json")
     report.to_html(folder / "report.html", pictures)
+
+
+def _draw(verdicts: list[Verdict], advance: Advance, *, folder: Path) -> bytes | None:
+    """Save one claim's figure and return its PNG."""
+    figure = plotting.claim_figure(verdicts)
+    advance(1)
+    if figure is None:
+        return None
+    _, png = plotting.save(figure, folder / verdicts[0].claim, truetype=False)
+    return png.read_bytes()
 
 
 if __name__ == "__main__":  # pragma: no cover

@@ -67,6 +67,15 @@ def test_same_seed_same_bytes(tmp_path: Path, points_file: Path) -> None:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
+def test_processes_do_not_change_the_report(tmp_path: Path, points_file: Path) -> None:
+    for jobs in ("1", "2"):
+        words = ["--data", str(points_file), "--data", "two_moons", "--n", "20", "--quick"]
+        claims_ = ["--claims", "A1,A2,A3,A5,A7", "--jobs", jobs]
+        assert run("verify", *words, *claims_, "--out", str(tmp_path / jobs)) == 0
+    for file in ("report.json", "report.html", "figures/A3.png", "figures/A3.pdf"):
+        assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "2" / file).read_bytes()
+
+
 def test_a_failing_theorem_exits_with_1_and_keeps_the_counterexample(
     tmp_path: Path, points_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +105,7 @@ BAD = {
     "sigma range": (["--sigma-max", "0.001"], "sigma_max"),
     "sigma NaN": (["--sigma-min", "nan"], "sigma_min"),
     "negative sigma": (["--sigma-min", "-1"], "sigma_min"),
+    "no processes": (["--jobs", "0"], "--jobs"),
     "empty data": (["--data", ","], "--data"),
     "unknown option": (["--qick"], "--qick"),
 }

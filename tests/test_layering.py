@@ -17,6 +17,7 @@ ROOMS = (
     "_check",
     "_progress",
     "kernels",
+    "_workers",
     "points",
     "scale",
     "noise",

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .. import _check
-from .._progress import bar
+from .._progress import Advance, bar
 from ..denoisers import Denoiser
 from ..points import as_points
 from ..report import Report
@@ -65,7 +65,7 @@ def verify(
     quick: bool = False,
     sigma_max: float | None = None,
     sigma_min: float | None = None,
-    progress: bool = False,
+    progress: bool | Advance = False,
 ) -> Report:
     """Check claims on a denoiser and its data.
 
@@ -79,7 +79,8 @@ def verify(
     quick : fewer cases.
     sigma_max, sigma_min : range of noise levels, in data units; by default 80
         and 0.002, times a power of ten where the data are not of order one.
-    progress : show a progress bar on a terminal.
+    progress : show a progress bar on a terminal, or a function that is called
+        with 1 after every claim.
     """
     chosen = select(claims)
     data = as_points(points)

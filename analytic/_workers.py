@@ -1,0 +1,71 @@
+"""Independent jobs on several processes, with one progress bar over all of them.
+
+A job is `function(item, advance)`; it calls `advance(1)` for every unit it
+finishes. Workers are spawned, share nothing, and use one thread each. On Ctrl-C
+they are stopped at once: what a job writes it must write atomically.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from ._progress import Advance, bar
+from .kernels import threads
+
+__all__ = ["run"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_POLL = 0.1
+
+
+class _Channel:
+    """The queue on which a worker tells of finished units."""
+
+    queue: Any = None
+
+
+def run(
+    function: Callable[[Item, Advance], Result],
+    items: Sequence[Item],
+    processes: int,
+    *,
+    units: int,
+    title: str,
+) -> list[Result]:
+    """Results in the order of the items; `units` is how many moves the bar will make."""
+    count = min(processes, len(items))
+    with bar(units, title, True) as advance:
+        if count <= 1:
+            return [function(item, advance) for item in items]
+        context = multiprocessing.get_context("spawn")
+        queue = context.SimpleQueue()
+        with context.Pool(count, _start, (queue,)) as pool:
+            workers = multiprocessing.active_children()
+            waiting = pool.starmap_async(_job, [(function, item) for item in items], 1)
+            while True:
+                waiting.wait(_POLL)
+                ready = waiting.ready()
+                while not queue.empty():
+                    advance(queue.get())
+                if ready:
+                    return waiting.get()
+                if not all(worker.is_alive() for worker in workers):
+                    raise ChildProcessError(
+                        "a worker process died, perhaps for want of memory; use fewer processes"
+                    )
+
+
+def _start(queue: Any) -> None:
+    # the parent answers Ctrl-C for all of them
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _Channel.queue = queue
+    threads.set_num_threads(1)
+
+
+def _job(function: Callable[[Item, Advance], Result], item: Item) -> Result:
+    return function(item, _Channel.queue.put)
