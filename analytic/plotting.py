@@ -484,7 +484,7 @@ def _floor(axes: Axes, evidence: Evidence) -> None:
         axes.text(
             0.02,
             0.02,
-            f"{hidden} of {total} values are below the axis",
+            f"{hidden} of {total} lie below",
             transform=axes.transAxes,
             fontsize=7,
             color=BOUND.color,

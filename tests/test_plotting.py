@@ -162,7 +162,7 @@ def test_a_log_axis_ends_and_says_what_is_below() -> None:
     curves = {"a": np.array([1e-3, 1e-150, 0.0, -1.0, 1e-19]), "allowed": np.full(5, 1e-2)}
     ax = plotting.evidence(make_evidence(x=x, curves=curves, yscale="log"))
     assert ax.get_ylim() == pytest.approx((1e-20, 3e-2), rel=1e-9, abs=0)
-    assert [text.get_text() for text in ax.texts] == ["3 of 5 values are below the axis"]
+    assert [text.get_text() for text in ax.texts] == ["3 of 5 lie below"]
     near = plotting.evidence(make_evidence(yscale="log"))
     assert not near.texts
     assert near.get_ylim()[0] > 0.01

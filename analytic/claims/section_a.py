@@ -223,6 +223,15 @@ def _hull(case: Case, claim: Claim) -> Verdict:
         bound=1e-13 * np.sqrt(case.points.dim),
         meaning="distance outside the hull's half-spaces, relative to R",
         worst=_at(x),
+        evidence=Evidence(
+            "noise level σ",
+            "distance outside the hull / R",
+            sigma,
+            {"measured": worst / scale, "bound": np.zeros_like(sigma)},
+            bound="bound",
+            points=True,
+            xscale="log",
+        ),
     )
 
 
