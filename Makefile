@@ -32,7 +32,7 @@ bench: $(STAMP)  ## memory and time of the denoiser and the flow
 test-unpinned:  ## install the newest versions of everything, without constraints, and try it
 	$(PYTHON) -m venv --clear .venv-unpinned
 	.venv-unpinned/bin/python -m pip install --quiet .[testing,data]
-	.venv-unpinned/bin/python -m pytest -q tests/test_readme.py tests/test_exact.py tests/test_geometry.py
+	.venv-unpinned/bin/python -P -m pytest -q tests/test_readme.py tests/test_exact.py tests/test_geometry.py
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -108,6 +108,7 @@ def _verify(options: argparse.Namespace) -> int:
         _check.fail("--data", "no name", "a data set or a file", "leave it out for the default")
     _writable(options.out)
     sets = [datasets.resolve(name, n=options.n, seed=seed, progress=True) for name in names]
+    sets = _distinct(sets)
     for data in sets:
         noise_range(data, options.sigma_max, options.sigma_min)
     ids = [claim.id for claim in chosen]
@@ -139,22 +140,35 @@ def _run(
 
 
 def _writable(folder: Path) -> None:
-    """Make the output folder and make sure that a file can be written there."""
+    """Make sure that files can be written in the folder, or that it can be made; make nothing."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "figures").mkdir(exist_ok=True)
-        for place in (folder, folder / "figures"):
-            with tempfile.TemporaryFile(dir=place):
-                pass
+        with tempfile.TemporaryFile(dir=place):
+            pass
     except OSError as error:
         _check.fail(
             "--out", f"{str(folder)!r} ({error.strerror})", "a writable folder", "name another one"
         )
 
 
+def _distinct(sets: list[PointSet]) -> list[PointSet]:
+    """The same sets, with names that tell them apart."""
+    seen: dict[str, int] = {}
+    result = []
+    for data in sets:
+        seen[data.name] = seen.get(data.name, 0) + 1
+        name = data.name if seen[data.name] == 1 else f"{data.name} ({seen[data.name]})"
+        same = name == data.name
+        result.append(data if same else PointSet(data.points, data.weights, data.labels, name=name))
+    return result
+
+
 def _write(report: Report, folder: Path, jobs: int) -> None:
     ids = list(dict.fromkeys(verdict.claim for verdict in report.verdicts))
     groups = [[v for v in report.verdicts if v.claim == claim] for claim in ids]
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
     draw = partial(_draw, folder=folder / "figures")
     # below a handful of figures a second process only costs its start
     processes = jobs if len(groups) >= FEW_FIGURES else 1

@@ -30,7 +30,7 @@ from . import _check
 from .points import PointSet, as_points
 from .posterior import Posterior, Top
 
-__all__ = ["Denoiser", "Evaluation", "GaussianDenoiser", "OptimalDenoiser", "apply"]
+__all__ = ["Denoiser", "Evaluation", "GaussianDenoiser", "OptimalDenoiser", "apply", "dimension_of"]
 
 Floats = NDArray[np.float64]
 Reals = NDArray[np.floating]
@@ -386,19 +386,36 @@ class GaussianDenoiser:
         """D(x; σ) = μ + Σ(Σ + σ²I)⁻¹(x - μ), shaped like x."""
         batch, shape, dtype = _check.queries(x, self.dim)
         level = _check.sigma(sigma, len(batch))[:, None]
-        values = np.maximum(self.eigen[0], 0.0)
+        widths = np.sqrt(np.maximum(self.eigen[0], 0.0))
         inner = (batch - self.mean) @ self.eigen[1]
-        result = self.mean + (inner * (values / (values + level**2))) @ self.eigen[1].T
+        # hypot keeps the ratio finite where the squares would not be
+        share = (widths / np.hypot(widths, level)) ** 2
+        result = self.mean + (inner * share) @ self.eigen[1].T
         return np.asarray(result.astype(dtype, copy=False).reshape(shape))
 
     def log_prob(self, x: Any, sigma: Any) -> Reals:
         """Log N(x; μ, Σ + σ²I) in nats: (B,), scalar for one query."""
         batch, shape, dtype = _check.queries(x, self.dim)
         level = _check.sigma(sigma, len(batch))[:, None]
-        variance = np.maximum(self.eigen[0], 0.0) + level**2
+        width = np.hypot(np.sqrt(np.maximum(self.eigen[0], 0.0)), level)
         inner = (batch - self.mean) @ self.eigen[1]
-        terms = inner**2 / variance + np.log(2 * np.pi * variance)
+        terms = (inner / width) ** 2 + 2 * np.log(width) + np.log(2 * np.pi)
         return np.asarray((-0.5 * terms.sum(axis=1)).astype(dtype).reshape(shape[:-1]))
+
+
+def dimension_of(denoiser: Denoiser, x: Any) -> int:
+    """Width D that states x must have: the denoiser's own where it says, else x's."""
+    if not callable(denoiser):
+        _check.fail(
+            "denoiser", _check.show(denoiser), "a callable", "see OptimalDenoiser", TypeError
+        )
+    found = getattr(denoiser, "dim", None)
+    if isinstance(found, (int, np.integer)):
+        return int(found)
+    states = _check.array(x, "x")
+    if states.ndim not in (1, 2):
+        _check.fail("x", f"shape {states.shape}", "(B, D) or (D,)", "give one row per state")
+    return int(states.shape[-1])
 
 
 def apply(denoiser: Denoiser, x: Floats, sigma: Any) -> Floats:

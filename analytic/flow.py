@@ -31,8 +31,7 @@ from . import _check, grids
 from ._dop853 import DENSE, E5, A, C
 from ._progress import bar
 from .collapse import certificate
-from .denoisers import Denoiser, Evaluation, OptimalDenoiser, apply
-from .noise import dimension
+from .denoisers import Denoiser, Evaluation, OptimalDenoiser, apply, dimension_of
 from .trajectory import Collapse, Result, Trajectory
 
 __all__ = ["RTOL_FLOOR", "integrate"]
@@ -44,7 +43,7 @@ RTOL_FLOOR = 1e-13
 
 _COMPANION = 20.0
 _ROUNDING = 16 * float(np.finfo(float).eps)
-_GRID = 64
+_GRID, _FINEST = 64, 0.002 / 80
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 8.0
 _PATIENCE = 40
 _UNDECIDED = 1e-12
@@ -73,7 +72,8 @@ def integrate(
     sigma_max, sigma_min : ends, σ_max > σ_min ≥ 0.
     rtol, atol : tolerances per step, relative and in data units; rtol ≥ 1e-13.
     save_at : noise levels to save, in [σ_min, σ_max]; the ends are always
-        saved. Default: a polynomial grid of 64 levels.
+        saved. Default: a polynomial grid of 64 levels; for σ_min = 0 it goes down
+        to σ_max/40,000 and then to 0.
     max_steps : steps per trajectory, rejected ones included.
     estimate_error : whether to run the companion that estimates the global
         error (about 2.5 times the work in all).
@@ -90,18 +90,10 @@ def integrate(
     ValueError, TypeError
         for bad input, before any work.
     """
-    if not callable(denoiser):
-        _check.fail(
-            "denoiser",
-            _check.show(denoiser),
-            "a callable",
-            "see analytic.OptimalDenoiser",
-            TypeError,
-        )
-    states = np.atleast_2d(_check.array(x, "x"))
-    dim = dimension(getattr(denoiser, "dim", states))
+    dim = dimension_of(denoiser, x)
     start, _, dtype = _check.queries(x, dim)
-    high = _check.number(sigma_max, "sigma_max", low=0.0, high=_check.SIGMA_LIMIT, open_low=True)
+    # below this 1/σ is no longer a finite number
+    high = _check.number(sigma_max, "sigma_max", low=1e-300, high=_check.SIGMA_LIMIT)
     low = _check.number(sigma_min, "sigma_min", low=0.0, high=_check.SIGMA_LIMIT)
     sigmas = _levels(high, low, save_at)
     if low == 0 and not isinstance(denoiser, OptimalDenoiser):
@@ -124,7 +116,7 @@ def integrate(
     error = np.full(len(start), np.nan)
     if wanted:
         ends = sigmas[[0, -1]]
-        tight = max(relative / _COMPANION, RTOL_FLOOR / _COMPANION)
+        tight = relative / _COMPANION
         other = _run(field, start, ends, tight, absolute / _COMPANION, most, shown)
         size = np.linalg.norm(run.states[-1], axis=1)
         apart = np.linalg.norm(run.states[-1] - other.states[-1], axis=1)
@@ -144,7 +136,9 @@ def _levels(high: float, low: float, save_at: Any) -> Floats:
     if not high > low:
         _check.fail("sigma_max", repr(high), f"more than sigma_min = {low!r}", "swap the two")
     if save_at is None:
-        return grids.polynomial(_GRID, high, low)
+        if low > 0:
+            return grids.polynomial(_GRID, high, low)
+        return np.append(grids.polynomial(_GRID - 1, high, _FINEST * high), 0.0)
     levels = np.atleast_1d(_check.array(save_at, "save_at")).astype(np.float64)
     if levels.ndim != 1 or (levels.size and not (levels.min() >= low and levels.max() <= high)):
         _check.fail(

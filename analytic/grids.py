@@ -42,6 +42,7 @@ def polynomial(
     power = _check.number(rho, "rho", low=0.0, high=1e3, open_low=True)
     if not high > low:
         _check.fail("sigma_max", repr(high), f"more than sigma_min = {low!r}", "swap the two")
+    _check.size(count, 1, "n")
     share = np.linspace(0.0, 1.0, count)
     grid = ((1 - share) * high ** (1 / power) + share * low ** (1 / power)) ** power
     grid[0], grid[-1] = high, low

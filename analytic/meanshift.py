@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _check
-from .denoisers import Denoiser
-from .noise import dimension
+from .denoisers import Denoiser, apply, dimension_of
 
 __all__ = ["MeanShift", "mean_shift"]
 
@@ -51,7 +50,7 @@ def mean_shift(
         fixed point may be farther away by the factor 1/(1 - λ_max(C)/h²).
     max_steps : steps after which a start counts as not converged.
     """
-    dim = dimension(getattr(denoiser, "dim", np.atleast_2d(_check.array(x, "x"))))
+    dim = dimension_of(denoiser, x)
     now, _, _ = _check.queries(x, dim)
     width = _check.number(bandwidth, "bandwidth", low=0, high=_check.SIGMA_LIMIT, open_low=True)
     limit = width * _check.number(tol, "tol", low=0.0)
@@ -62,7 +61,7 @@ def mean_shift(
     for _ in range(most):
         if not active.size:
             break
-        after = np.asarray(denoiser(now[active], width), dtype=np.float64)
+        after = apply(denoiser, now[active], width)
         moved = np.linalg.norm(after - now[active], axis=1)
         now[active] = after
         steps[active] += 1

@@ -284,7 +284,9 @@ def _weights(value: Any, count: int) -> Floats:
     largest = weights.max()
     if largest == 0:
         _check.fail("weights", "all zeros", "a positive sum", "give some point a positive weight")
-    return np.asarray(weights / largest)
+    relative = weights / largest
+    # what vanishes against the sum is no point of the set
+    return np.asarray(np.where(relative / relative.sum() > 0, relative, 0.0))
 
 
 def _labels(value: Any, count: int) -> NDArray[Any]:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from . import _check, grids, solvers
 from ._progress import bar
-from .denoisers import Denoiser, apply
-from .noise import dimension
+from .denoisers import Denoiser, apply, dimension_of
 from .trajectory import Result, Trajectory
 
 __all__ = ["sample"]
@@ -49,8 +48,7 @@ def sample(
     grid = grids.validate(sigmas)
     method = solvers.get(solver)
     shown = _check.flag(progress, "progress")
-    states = np.atleast_2d(_check.array(x, "x"))
-    dim = dimension(getattr(denoiser, "dim", states))
+    dim = dimension_of(denoiser, x)
     now, _, dtype = _check.queries(x, dim)
     _check.size(len(grid) * len(now), dim, "sigmas")
     calls = 0

@@ -85,15 +85,52 @@ def test_check_takes_a_generator_and_draws_from_it() -> None:
 def test_a_plain_callable_is_judged_and_what_needs_rebuilding_is_not_tested() -> None:
     points = small("weighted")
     exact = an.OptimalDenoiser(points)
-    report = an.verify(lambda x, s: exact(x, s), points, claims="A1,A7,D1", quick=True)
-    assert [v.status for v in report.verdicts] == [
-        Status.HOLDS,
-        Status.NOT_TESTED,
-        Status.NOT_TESTED,
-    ]
+    report = an.verify(lambda x, s: exact(x, s), points, claims="A1,A7,C4,C5,D1", quick=True)
+    assert report.verdicts[0].status == Status.HOLDS
+    assert {v.status for v in report.verdicts[1:]} == {Status.NOT_TESTED}
     assert report.holds
     nothing = an.verify(lambda x, s: exact(x, s), points, claims="A7", quick=True)
     assert not nothing.holds  # an empty domain never passes
+    constant = an.verify(lambda x, s: 0 * x + 7.0, points, quick=True)
+    judged = {v.claim: v.status for v in constant.verdicts}
+    assert {judged[k] for k in ("A1", "A2", "A3", "A5")} == {Status.FAILS}
+
+
+def test_convex_combinations_hold_for_any_denoiser() -> None:
+    points = small("moons")
+    gauss = an.GaussianDenoiser(points.mean, points.covariance)
+    assert an.verify(gauss, points, claims="C1", quick=True).holds
+
+
+@pytest.mark.parametrize("level", [0.1, 1e-2])
+def test_nan_on_the_way_fails_and_says_where(level: float) -> None:
+    points = small("weighted")
+    exact = an.OptimalDenoiser(points)
+
+    def broken(x: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+        return np.where((np.asarray(sigma) < level)[..., None], np.nan, exact(x, sigma))
+
+    report = an.verify(broken, points, claims="C1,C2,C6,F1,F2,F3", quick=True)
+    assert {v.status for v in report.verdicts} == {Status.FAILS}
+    assert all("NON_FINITE" in v.note and len(v.worst["start"]) == 3 for v in report.verdicts)
+
+
+@pytest.mark.parametrize("offset", [1e4, 1e6])
+@pytest.mark.parametrize("scale", [1.0, 1e-120, 1e120])
+def test_offset_and_scale_do_not_flip_verdicts(offset: float, scale: float) -> None:
+    points = small("moons")
+    moved = an.PointSet((points.points + offset) * scale, name="moved")
+    chosen = "A1,A2,A3,A5,C1,C6,D1" if scale == 1 else "A3"
+    report = an.verify(an.OptimalDenoiser(moved), moved, claims=chosen, quick=True)
+    assert {v.claim: v.status for v in report.verdicts if v.status != Status.HOLDS} == {}
+
+
+def test_narrow_ranges_and_lopsided_weights() -> None:
+    points = small("moons")
+    D = an.OptimalDenoiser(points)
+    assert an.verify(D, points, "C4,D1", quick=True, sigma_max=0.03, sigma_min=0.002).holds
+    odd = an.PointSet([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], weights=[1, 1e-12, 1e-300])
+    assert an.verify(an.OptimalDenoiser(odd), odd, "D1", quick=True).verdicts
 
 
 def test_nan_fails() -> None:
@@ -168,6 +205,10 @@ def test_explain_and_errors() -> None:
         an.verify(D, points, claims=[])
     with pytest.raises(TypeError, match="denoiser"):
         an.verify(3, points)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="claims"):
+        an.verify(D, points, claims=5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"points: got .* the denoiser's own"):
+        an.verify(D, an.PointSet(points.points[:20]), claims="A1")
     with pytest.raises(ValueError, match=r"points: got D = 2"):
         an.verify(D, an.datasets.two_moons(10), claims="A1")
     with pytest.raises(ValueError, match="sigma_max"):

@@ -76,6 +76,18 @@ def test_processes_do_not_change_the_report(tmp_path: Path, points_file: Path) -
         assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "2" / file).read_bytes()
 
 
+def test_files_of_the_same_name_stay_apart(tmp_path: Path) -> None:
+    for k in (1, 2):
+        (tmp_path / str(k)).mkdir()
+        np.save(tmp_path / str(k) / "p.npy", np.random.default_rng(k).standard_normal((9, k)))
+    data = ",".join(str(tmp_path / str(k) / "p.npy") for k in (1, 2))
+    words = ["--data", data, "--claims", "A5", "--quick", "--jobs", "1"]
+    assert run("verify", *words, "--out", str(tmp_path / "out")) == 0
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [v["data"] for v in found["verdicts"]] == ["p", "p (2)"]
+    assert {name: each["D"] for name, each in found["settings"].items()} == {"p": 1, "p (2)": 2}
+
+
 def test_a_failing_theorem_exits_with_1_and_keeps_the_counterexample(
     tmp_path: Path, points_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,7 +137,7 @@ def test_bad_input_exits_with_2_before_any_work(
     error = capsys.readouterr().err
     assert named in error
     assert "Traceback" not in error
-    assert not [p for p in out.rglob("*") if p.is_file()]
+    assert not out.exists()
 
 
 def damaged(kind: str, path: Path) -> Path:

@@ -443,3 +443,39 @@ def test_trace_covariance(setting: Any) -> None:
     values = np.linalg.eigvalsh(GAUSS.covariance)
     gauss = field.trace_covariance(GAUSS, np.ones((1, 2)), 0.7)
     np.testing.assert_allclose(gauss, [(0.49 * values / (values + 0.49)).sum()], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: an.sample(5, [[1.0]], [2.0, 1.0]),
+        lambda: an.mean_shift(5, [[1.0]], 1.0),
+        lambda: an.integrate(5, [[1.0]], 2.0, 1.0),
+    ],
+)
+def test_what_is_no_denoiser_is_named(call: Any) -> None:
+    with pytest.raises(TypeError, match=r"^denoiser: got 5"):
+        call()
+
+
+def test_a_mean_shift_step_of_the_wrong_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^denoiser: got output of shape \(2,\)"):
+        an.mean_shift(lambda x, s: np.zeros(2), np.ones((3, 2)), 1.0)
+
+
+def test_states_of_three_axes_and_absurd_sizes() -> None:
+    with pytest.raises(ValueError, match=r"^x: got shape \(2, 2, 2\)"):
+        an.sample(lambda x, s: x, np.ones((2, 2, 2)), [2.0, 1.0])
+    for n in (2**45, 2**62):
+        with pytest.raises(ValueError, match=r"^n: "):
+            an.grids.polynomial(n)
+    with pytest.raises(ValueError, match=r"^sigma_max"):
+        an.integrate(lambda x, s: x, [[1.0]], 1e-310, 1e-311)
+
+
+def test_a_flat_gaussian_at_tiny_noise() -> None:
+    flat = an.GaussianDenoiser([1.0, 2.0], [[1.0, 0.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(flat([[3.0, 5.0]], 1e-200), [[3.0, 2.0]])
+    np.testing.assert_allclose(
+        flat.log_prob([[1.0, 2.0]], 1e-200), -np.log(2 * np.pi) + 200 * np.log(10), rtol=1e-14
+    )

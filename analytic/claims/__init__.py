@@ -17,10 +17,12 @@ from importlib import metadata
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from .. import _check
 from .._progress import Advance, bar
 from ..denoisers import Denoiser
-from ..points import as_points
+from ..points import PointSet, as_points
 from ..report import Report
 from . import section_a, section_c, section_d, section_f
 from ._base import Case, Claim, Subject, noise_range
@@ -41,6 +43,8 @@ def select(claims: str | Iterable[str]) -> tuple[Claim, ...]:
     """Claims by id: "all", a comma-separated string, or an iterable of ids."""
     if isinstance(claims, str):
         claims = list(registry) if claims == "all" else claims.split(",")
+    if not isinstance(claims, Iterable):
+        _check.fail("claims", _check.show(claims), "ids or 'all'", "name claims", TypeError)
     names = [_check.choice(str(name).strip(), "claims", registry) for name in claims]
     if not names:
         _check.fail("claims", "an empty selection", "ids or 'all'", "name at least one claim")
@@ -93,6 +97,12 @@ def verify(
     if dim != data.dim:
         _check.fail("points", f"D = {data.dim}", f"the denoiser's D = {dim}", "pass its own data")
     subject = denoiser if isinstance(denoiser, Subject) else Subject.of(denoiser, data)
+    own = getattr(subject.denoiser, "points", data)
+    if isinstance(own, PointSet) and not (
+        own is data
+        or (np.array_equal(own.points, data.points) and np.array_equal(own.weights, data.weights))
+    ):
+        _check.fail("points", repr(data), f"the denoiser's own {own!r}", "pass the same points")
     case = Case(subject, _check.seed(seed), _check.flag(quick, "quick"), high, low)
     verdicts = []
     with bar(len(chosen), f"verify {data.name}", progress) as advance:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from .. import _check, grids
 from ..collapse import certificate
-from ..denoisers import Denoiser, OptimalDenoiser
+from ..denoisers import Denoiser, OptimalDenoiser, apply
 from ..flow import integrate
 from ..noise import noise
 from ..points import PointSet, as_points
@@ -33,7 +33,7 @@ from ..sampling import sample
 from ..trajectory import Trajectory
 from . import _oracle
 
-__all__ = ["TOLERANCE", "Case", "Claim", "Subject", "noise_range", "outcome", "untested"]
+__all__ = ["TOLERANCE", "Case", "Claim", "Subject", "lost", "noise_range", "outcome", "untested"]
 
 Floats = NDArray[np.float64]
 
@@ -104,7 +104,7 @@ class Case:
 
     def denoise(self, x: Floats, sigma: Floats) -> Floats:
         """The denoiser under test, as float64."""
-        return np.asarray(self.subject.denoiser(x, sigma), dtype=np.float64)
+        return apply(self.subject.denoiser, x, sigma)
 
     def log_prob(self, x: Floats, sigma: Floats) -> Floats:
         """log p_σ by the independent judge."""
@@ -288,6 +288,24 @@ def outcome(
         statistics=dict(statistics or {}),
         note=note,
         evidence=evidence,
+    )
+
+
+def lost(claim: Claim, case: Case) -> Verdict | None:
+    """The failure of a claim whose shared trajectories did not arrive; None if they did."""
+    path = case.trajectory
+    if path.ok and np.isfinite(path.states).all() and np.isfinite(path.denoised).all():
+        return None
+    bad = ~np.isfinite(path.states).all(axis=(0, 2)) | ~np.isfinite(path.denoised).all(axis=(0, 2))
+    return outcome(
+        claim,
+        case,
+        sigma=np.full(case.starts, case.sigma_max),
+        measured=np.where(bad | (path.result != 0), np.nan, 0.0),
+        bound=0.0,
+        meaning="NaN where the trajectory did not reach σ_min",
+        worst=lambda k: {"row": k, "start": case.start[k]},
+        note=path.explain(),
     )
 
 

@@ -36,6 +36,7 @@ def _trap(case: Case, claim: Claim) -> Verdict:
     near = _nearest_distances(case.points)
     low = 0.02 * float(np.median(near))
     high = min(case.sigma_max, case.diameter)
+    low = min(low, 0.02 * high)
     grid = grids.polynomial(40, high, low)
     rng = case.rng(claim.id)
     count = 12 if case.quick else 32
@@ -69,7 +70,8 @@ def _trap(case: Case, claim: Claim) -> Verdict:
         case,
         sigma=np.concatenate(levels),
         measured=np.concatenate(excess),
-        bound=1e-9,
+        # the integrator's tolerance is relative to |x|, not to the diameter
+        bound=1e-9 * max(1.0, case.points.radius / case.diameter),
         meaning="excess over the tail bound in diameters; infinite if a certificate was false",
         worst=lambda k: {"row": int(row[k]), "start": start[row[k]]},
         statistics={

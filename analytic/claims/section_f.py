@@ -16,7 +16,7 @@ from ..denoisers import OptimalDenoiser
 from ..points import PointSet
 from ..report import Evidence, Verdict
 from . import _faults
-from ._base import Case, Claim, Subject, outcome
+from ._base import Case, Claim, Subject, lost, outcome
 from .section_a import GEOMETRIC
 from .section_c import straightness
 
@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 
 
 def _straight(case: Case, claim: Claim) -> Verdict:
+    if (failed := lost(claim, case)) is not None:
+        return failed
     path = case.trajectory
     ratio, _ = straightness(case, path.sigmas, path.states)
     bends = {
@@ -37,10 +39,10 @@ def _straight(case: Case, claim: Claim) -> Verdict:
         "D": geometry.pca_spectrum(path.denoised)[:, 0],
     }
     statistics = {
-        f"mean of the largest deviation/chord of {name}": float(bend.max(axis=0).mean())
+        f"mean of the largest deviation/chord of {name}": _mean(bend.max(axis=0))
         for name, bend in bends.items()
     } | {
-        f"mean share of the first principal component of {name}": float(np.nanmean(share))
+        f"mean share of the first principal component of {name}": _mean(share)
         for name, share in first.items()
     }
     return outcome(
@@ -77,6 +79,8 @@ def _approach(case: Case) -> dict[str, Floats]:
 
 
 def _monotone(case: Case, claim: Claim) -> Verdict:
+    if (failed := lost(claim, case)) is not None:
+        return failed
     path = case.trajectory
     away = _approach(case)
     gap = away["x"]
@@ -109,6 +113,8 @@ def _monotone(case: Case, claim: Claim) -> Verdict:
 
 
 def _closer(case: Case, claim: Claim) -> Verdict:
+    if (failed := lost(claim, case)) is not None:
+        return failed
     path = case.trajectory
     away = _approach(case)
     outside = away["x"] >= case.diameter
@@ -157,6 +163,12 @@ def _distance_evidence(case: Case, away: dict[str, Floats]) -> Evidence:
         xscale="log",
         yscale="log",
     )
+
+
+def _mean(values: Floats) -> float:
+    """Mean of the finite values; NaN if there are none (a denoising trajectory that is a point)."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else float("nan")
 
 
 def _positive(values: Floats) -> Floats:
