@@ -86,12 +86,12 @@ class Case:
     @property
     def starts(self) -> int:
         """Number of shared trajectories."""
-        return 12 if self.quick else 48
+        return 8 if self.quick else 48
 
     @property
     def size(self) -> int:
         """Number of random queries of a claim."""
-        return 96 if self.quick else 384
+        return 64 if self.quick else 384
 
     @property
     def diameter(self) -> float:

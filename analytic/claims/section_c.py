@@ -92,7 +92,9 @@ def _outside_hull(case: Case, sigmas: Floats, states: Floats) -> Floats:
 def _curvature(case: Case, claim: Claim) -> Verdict:
     if (failed := lost(claim, case)) is not None:
         return failed
-    picks = np.unique(np.linspace(4, len(case.trajectory.sigmas) - 6, 10).astype(int))
+    picks = np.unique(
+        np.linspace(4, len(case.trajectory.sigmas) - 6, 5 if case.quick else 10).astype(int)
+    )
     rows = np.arange(min(case.starts, 6 if case.quick else 16))
     nodes, weights = np.polynomial.legendre.leggauss(16)
     levels, errors, bends = [], [], []
@@ -148,7 +150,7 @@ def _closed_forms(case: Case, claim: Claim) -> Verdict:
     line = PointSet((data.points @ (axis / np.linalg.norm(axis)))[:, None], data.weights)
     scale = line.scale or 1.0
     levels = np.geomspace(case.sigma_max, end, 8)
-    count = 24 if case.quick else 48
+    count = 16 if case.quick else 48
     start = case.sigma_max * rng.standard_normal((count, 1))
     options = {"rtol": 1e-10, "atol": 1e-12 * scale, "save_at": levels, "estimate_error": False}
     path = case.subject.flow(build(line), start, case.sigma_max, end, **options)
