@@ -86,12 +86,12 @@ class Case:
     @property
     def starts(self) -> int:
         """Number of shared trajectories."""
-        return 8 if self.quick else 48
+        return 8 if self.quick else 24
 
     @property
     def size(self) -> int:
         """Number of random queries of a claim."""
-        return 64 if self.quick else 384
+        return 64 if self.quick else 256
 
     @property
     def diameter(self) -> float:

@@ -93,9 +93,9 @@ def _curvature(case: Case, claim: Claim) -> Verdict:
     if (failed := lost(claim, case)) is not None:
         return failed
     picks = np.unique(
-        np.linspace(4, len(case.trajectory.sigmas) - 6, 5 if case.quick else 10).astype(int)
+        np.linspace(4, len(case.trajectory.sigmas) - 6, 4 if case.quick else 8).astype(int)
     )
-    rows = np.arange(min(case.starts, 6 if case.quick else 16))
+    rows = np.arange(min(case.starts, 6 if case.quick else 10))
     nodes, weights = np.polynomial.legendre.leggauss(16)
     levels, errors, bends = [], [], []
     for k in picks:

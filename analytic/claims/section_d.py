@@ -39,7 +39,7 @@ def _trap(case: Case, claim: Claim) -> Verdict:
     low = min(low, 0.02 * high)
     grid = grids.polynomial(40, high, low)
     rng = case.rng(claim.id)
-    count = 8 if case.quick else 32
+    count = 8 if case.quick else 24
     start = case.points.sample(count, rng) + high * rng.standard_normal((count, case.points.dim))
     # a plain callable, so that the integrator cannot close the tail by the certificate on trial
     path = case.subject.flow(
