@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -62,10 +62,6 @@ class Subject:
         """The subject a user means by a denoiser and its data."""
         build = OptimalDenoiser if isinstance(denoiser, OptimalDenoiser) else None
         return Subject(denoiser, points, build)
-
-    def having(self, **parts: Any) -> Subject:
-        """The same subject with some parts replaced."""
-        return replace(self, **parts)
 
 
 @dataclass(frozen=True)
