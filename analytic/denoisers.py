@@ -18,7 +18,6 @@ For Gaussian data N(μ, Σ) it is D(x; σ) = μ + Σ(Σ + σ²I)⁻¹(x - μ).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -27,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _check
+from .methods import Dense, Method, Sites, Softmax, inverse
 from .points import PointSet, as_points
 from .posterior import Posterior, Top
 
@@ -35,14 +35,8 @@ __all__ = ["Denoiser", "Evaluation", "GaussianDenoiser", "OptimalDenoiser", "app
 Floats = NDArray[np.float64]
 Reals = NDArray[np.floating]
 
-TINY = 1e-300
-"""Smallest bandwidth told apart from the limit σ → 0, in data units of order one."""
-
-BAD_REFERENCE = 30.0
-"""A logit this far above the reference's asks for a better reference."""
-
 SLAB = 5_000_000
-"""Numbers in temporaries per call of a kernel (40 MB)."""
+"""Log-weights held at a time where the heaviest points are asked for (40 MB)."""
 
 
 class Denoiser(Protocol):
@@ -61,12 +55,6 @@ class Evaluation(NamedTuple):
     """(B,) index of a data point of largest weight, up to rounding."""
     log_odds: Floats
     """(B,) -log of that point's posterior weight."""
-
-
-class _Softmax(NamedTuple):
-    ref: NDArray[np.int64]
-    log_sum: Floats
-    shift: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,40 +102,38 @@ class OptimalDenoiser:
         """
         batch, shape, dtype = _check.queries(x, self.dim)
         levels = _check.sigma(sigma, len(batch), zero=True)
-        return self.evaluate(batch, levels).mean.astype(dtype, copy=False).reshape(shape)
+        found = self._softmax(*self._sites.scaled(batch, levels), dtype)
+        return self._mean(found).astype(dtype, copy=False).reshape(shape)
 
     def log_prob(self, x: Any, sigma: Any) -> Reals:
         """Log p_σ(x) of the data convolved with N(0, σ²I), in nats: (B,), scalar for one query."""
         batch, shape, dtype = _check.queries(x, self.dim)
         levels = _check.sigma(sigma, len(batch))
-        result = np.empty(len(batch))
-        for rows, q, s in self._slabs(batch, levels):
-            result[rows] = self._log_prob(q, s, self._softmax(q, s), levels[rows])
+        q, s = self._sites.scaled(batch, levels)
+        result = self._log_prob(q, s, self._softmax(q, s, dtype), levels)
         return result.astype(dtype, copy=False).reshape(shape[:-1])
 
     def score(self, x: Any, sigma: Any) -> Reals:
         """∇log p_σ(x) = (D - x)/σ², shaped like x, without cancellation near a data point."""
         batch, shape, dtype = _check.queries(x, self.dim)
         levels = _check.sigma(sigma, len(batch))
-        result = np.empty_like(batch)
-        for rows, q, s in self._slabs(batch, levels):
-            found = self._softmax(q, s)
-            toward = self._toward_mean(q, found)
-            result[rows] = toward / s[:, None] / levels[rows, None]
+        q, s = self._sites.scaled(batch, levels)
+        toward = self._toward_mean(q, self._softmax(q, s, dtype))
+        result = toward / s[:, None] / levels[:, None]
         return result.astype(dtype, copy=False).reshape(shape)
 
     def posterior(self, x: Any, sigma: Any) -> Posterior:
         """Posterior statistics: mean, log-density, tr C, entropy, effective points, top-k."""
         batch, shape, dtype = _check.queries(x, self.dim)
         levels = _check.sigma(sigma, len(batch))
-        mean, flat = np.empty_like(batch), np.empty((3, len(batch)))
-        for rows, q, s in self._slabs(batch, levels):
-            found = self._softmax(q, s)
-            mean[rows] = self._mean(found)
-            flat[0, rows] = self._log_prob(q, s, found, levels[rows])
-            trace, entropy, _, _ = self._spread(q, s, found, found.shift)
-            flat[1, rows] = trace * self._unit**2
-            flat[2, rows] = np.maximum(entropy, 0.0)
+        q, s = self._sites.scaled(batch, levels)
+        found = self._softmax(q, s)
+        trace, entropy, _, _ = self._spread(q, s, found, found.shift)
+        flat = (
+            self._log_prob(q, s, found, levels),
+            trace * self._sites.unit**2,
+            np.maximum(entropy, 0.0),
+        )
 
         def top(k: int) -> Top:
             index, weight = self._top(batch, levels, k)
@@ -157,7 +143,7 @@ class OptimalDenoiser:
         log_prob, trace_cov, entropy = (
             row.astype(dtype, copy=False).reshape(shape[:-1]) for row in flat
         )
-        means = mean.astype(dtype, copy=False).reshape(shape)
+        means = self._mean(found).astype(dtype, copy=False).reshape(shape)
         return Posterior(means, log_prob, trace_cov, entropy, top, len(self.points))
 
     def jacobian(self, x: Any, sigma: Any) -> Reals:
@@ -168,11 +154,11 @@ class OptimalDenoiser:
         levels = _check.sigma(sigma, len(batch))
         _check.size(len(batch) * self.dim, self.dim, "x")
         result = np.empty((len(batch), self.dim, self.dim))
-        for rows, q, s in self._slabs(batch, levels):
-            found = self._softmax(q, s)
-            dense.covariance(self._points, self._logs, q, _inverse(s), *found, result[rows])
-            result[rows] *= _inverse(s)[:, None, None]
-            result[rows] *= _inverse(s)[:, None, None]
+        q, s = self._sites.scaled(batch, levels)
+        inv = inverse(s)
+        dense.covariance(*self._sites[:2], q, inv, *self._softmax(q, s)[:3], result)
+        for _ in range(2):  # 1/σ² by itself may overflow
+            result *= inv[:, None, None]
         return result.astype(dtype, copy=False).reshape(*shape, self.dim)
 
     def jvp(self, x: Any, sigma: Any, v: Any) -> Reals:
@@ -182,35 +168,26 @@ class OptimalDenoiser:
         direction, v_shape, _ = _check.queries(v, self.dim, "v")
         if v_shape != shape:
             _check.fail("v", f"shape {v_shape}", f"x's shape {shape}", "one direction per query")
-        result = np.empty_like(batch)
-        for rows, q, s in self._slabs(batch, levels):
-            found = self._softmax(q, s)
-            image = self._spread(q, s, found, direction[rows])[3]
-            result[rows] = image * _inverse(s)[:, None] * _inverse(s)[:, None]
+        q, s = self._sites.scaled(batch, levels)
+        inv = inverse(s)[:, None]
+        result = self._spread(q, s, self._softmax(q, s), direction)[3] * inv * inv
         return result.astype(dtype, copy=False).reshape(shape)
 
     def sigma_derivative(self, x: Any, sigma: Any) -> Reals:
         """∂D/∂σ at fixed x = (κ3 - 2C(x - D))/σ³, shaped like x (theory A6)."""
         batch, shape, dtype = _check.queries(x, self.dim)
         levels = _check.sigma(sigma, len(batch))
-        result = np.empty_like(batch)
-        for rows, q, s in self._slabs(batch, levels):
-            found = self._softmax(q, s)
-            third, image = self._spread(q, s, found, -self._toward_mean(q, found))[2:]
-            inv = _inverse(s)[:, None]
-            result[rows] = (third - 2 * image) * inv * inv * inv
+        q, s = self._sites.scaled(batch, levels)
+        found = self._softmax(q, s)
+        third, image = self._spread(q, s, found, -self._toward_mean(q, found))[2:]
+        inv = inverse(s)[:, None]
+        result = (third - 2 * image) * inv * inv * inv
         return result.astype(dtype, copy=False).reshape(shape)
 
     def evaluate(self, x: Floats, sigma: Floats) -> Evaluation:
         """The mean and its heaviest point for checked float64 x (B, D), σ (B,) ≥ 0."""
-        mean = np.empty_like(x)
-        nearest = np.empty(len(x), dtype=np.int64)
-        log_odds = np.empty(len(x))
-        for rows, q, s in self._slabs(x, sigma):
-            found = self._softmax(q, s)
-            mean[rows] = self._mean(found)
-            nearest[rows], log_odds[rows] = found.ref, found.log_sum
-        return Evaluation(mean, nearest, log_odds)
+        found = self._softmax(*self._sites.scaled(x, sigma))
+        return Evaluation(self._mean(found), found.ref, found.log_sum)
 
     def trap_sums(self, x: Floats, sigma: Floats, index: NDArray[np.int64]) -> Floats:
         """(B, 5) sums of the trap certificate for candidate points, x and σ checked float64.
@@ -222,90 +199,42 @@ class OptimalDenoiser:
         from .kernels import dense
 
         result = np.empty((len(x), 5))
-        for rows, q, s in self._slabs(x, sigma):
-            dense.trap(self._points, self._logs, q, _inverse(s), index[rows], result[rows])
-        unit = self._unit
+        q, s = self._sites.scaled(x, sigma)
+        dense.trap(*self._sites[:2], q, inverse(s), index, result)
+        unit = self._sites.unit
         return result * np.array([unit, 1.0, unit, unit, 1.0]) if unit != 1.0 else result
 
     @cached_property
-    def _unit(self) -> float:
-        """A power of two that brings data of extreme scale to order one, exactly; else 1."""
-        points = self.points.points
-        spread = float((points.max(axis=0) - points.min(axis=0)).max())
-        size = spread or float(max(points.max(), -points.min()))
-        return 1.0 if size == 0 or 1e-100 < size < 1e100 else float(2.0 ** np.frexp(size)[1])
+    def _sites(self) -> Sites:
+        return Sites.of(self.points.points, self.points.log_weights)
 
     @cached_property
-    def _points(self) -> Floats:
-        points = self.points.points
-        if self._unit == 1.0:
-            return points
-        scaled = points / self._unit
-        # read-only as the others are: to the compiler that is another type of array
-        scaled.flags.writeable = False
-        return scaled
+    def _method(self) -> Method:
+        return Dense(self._sites)
 
-    @property
-    def _logs(self) -> Floats:
-        return self.points.log_weights
-
-    def _slabs(self, batch: Floats, levels: Floats) -> Iterator[tuple[slice, Floats, Floats]]:
-        """Slices of the batch, in internal units, small enough to bound the temporaries."""
-        from .kernels import dense
-
-        per_query = dense.chunk_count(len(self.points)) * (2 * self.dim + 4)
-        step = max(1, SLAB // per_query)
-        for k in range(0, len(batch), step):
-            rows = slice(k, k + step)
-            q, s = batch[rows], levels[rows]
-            if self._unit != 1.0:
-                with np.errstate(over="ignore"):
-                    q, s = q / self._unit, s / self._unit
-                if not (np.isfinite(q).all() and np.isfinite(s).all()):
-                    _check.fail(
-                        "x or sigma",
-                        f"values beyond 1e308 times the data scale {self._unit:.3g}",
-                        "values that float64 can compare with the data",
-                        "rescale the data",
-                    )
-            yield rows, q, s
-
-    def _softmax(self, q: Floats, s: Floats) -> _Softmax:
-        from .kernels import dense
-
-        points, logs, inv = self._points, self._logs, _inverse(s)
-        ref = dense.reference(points, logs, q, np.minimum(s, _check.SIGMA_LIMIT))
-        top, index, log_sum, shift = dense.softmax(points, logs, q, inv, ref)
-        for _ in range(8):
-            bad = np.flatnonzero(top > BAD_REFERENCE)
-            if not bad.size:
-                break
-            ref[bad] = index[bad]
-            redo = dense.softmax(points, logs, q[bad], inv[bad], ref[bad])
-            top[bad], index[bad], log_sum[bad], shift[bad] = redo
-        return _Softmax(ref, log_sum, shift)
+    def _softmax(self, q: Floats, s: Floats, dtype: Any = np.float64) -> Softmax:
+        return self._method.softmax(q, s, single=dtype == np.float32)
 
     def _spread(
-        self, q: Floats, s: Floats, found: _Softmax, v: Floats
+        self, q: Floats, s: Floats, found: Softmax, v: Floats
     ) -> tuple[Floats, Floats, Floats, Floats]:
         from .kernels import dense
 
-        return dense.spread(
-            self._points, self._logs, q, _inverse(s), *found, np.ascontiguousarray(v)
-        )
+        v = np.ascontiguousarray(v)
+        return dense.spread(*self._sites[:2], q, inverse(s), *found[:3], v)
 
-    def _mean(self, found: _Softmax) -> Floats:
-        mean: Floats = self._points[found.ref] + found.shift
-        return mean if self._unit == 1.0 else mean * self._unit
+    def _mean(self, found: Softmax) -> Floats:
+        mean: Floats = self._sites.points[found.ref] + found.shift
+        return mean if self._sites.unit == 1.0 else mean * self._sites.unit
 
-    def _toward_mean(self, q: Floats, found: _Softmax) -> Floats:
+    def _toward_mean(self, q: Floats, found: Softmax) -> Floats:
         """D - x, in internal units."""
-        return (self._points[found.ref] - q) + found.shift
+        return (self._sites.points[found.ref] - q) + found.shift
 
-    def _log_prob(self, q: Floats, s: Floats, found: _Softmax, levels: Floats) -> Floats:
+    def _log_prob(self, q: Floats, s: Floats, found: Softmax, levels: Floats) -> Floats:
         with np.errstate(over="ignore"):
-            gaps = (q - self._points[found.ref]) * _inverse(s)[:, None]
-            nearest = self._logs[found.ref] - 0.5 * np.einsum("ij,ij->i", gaps, gaps)
+            gaps = (q - self._sites.points[found.ref]) * inverse(s)[:, None]
+            nearest = self._sites.logs[found.ref] - 0.5 * np.einsum("ij,ij->i", gaps, gaps)
         volume = self.dim * (np.log(levels) + 0.5 * np.log(2 * np.pi))
         return np.asarray(nearest + found.log_sum - volume)
 
@@ -316,16 +245,13 @@ class OptimalDenoiser:
         weight = np.empty((len(batch), k))
         step = max(1, SLAB // len(self.points))
         for start in range(0, len(batch), step):
-            part = slice(start, start + step)
-            for rows, q, s in self._slabs(batch[part], levels[part]):
-                logs = np.empty((len(q), len(self.points)))
-                dense.log_posterior(
-                    self._points, self._logs, q, _inverse(s), *self._softmax(q, s)[:2], logs
-                )
-                best = np.argsort(-logs, axis=1, kind="stable")[:, :k]
-                here = slice(start + rows.start, start + rows.start + len(q))
-                index[here] = best
-                weight[here] = np.exp(np.take_along_axis(logs, best, axis=1))
+            rows = slice(start, start + step)
+            q, s = self._sites.scaled(batch[rows], levels[rows])
+            logs = np.empty((len(q), len(self.points)))
+            dense.log_posterior(*self._sites[:2], q, inverse(s), *self._softmax(q, s)[:2], logs)
+            best = np.argsort(-logs, axis=1, kind="stable")[:, :k]
+            index[rows] = best
+            weight[rows] = np.exp(np.take_along_axis(logs, best, axis=1))
         return index, weight
 
 
@@ -437,8 +363,3 @@ def apply(denoiser: Denoiser, x: Floats, sigma: Any) -> Floats:
             )
         result[good] = found
     return result
-
-
-def _inverse(s: Floats) -> Floats:
-    """1/σ, with σ → 0 told apart from no smaller bandwidth than `TINY`."""
-    return np.asarray(1.0 / np.maximum(s, TINY))

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from oracle import EPS, allowance
 from strategies import GEOMETRIES, Case, cases, point_sets, size
 
-from analytic import GaussianDenoiser, OptimalDenoiser, PointSet, denoisers
-from analytic.kernels import threads
+from analytic import GaussianDenoiser, OptimalDenoiser, PointSet
+from analytic.kernels import dense, threads
 
 NEAR = tuple(g for g in GEOMETRIES if g != "large_offset")
 GAUSS_NODES, GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(48)
@@ -538,7 +538,7 @@ def test_batch_mates_do_not_matter(name: str, wide: Any, monkeypatch: pytest.Mon
         same(method(denoiser, x[k : k + 1], sigma[k : k + 1]), whole[k : k + 1])
     same(method(denoiser, x[::-1], sigma[::-1]), whole[::-1])
     # slabs of the batch, too
-    monkeypatch.setattr(denoisers, "SLAB", 7 * 3 * (2 * 3 + 4))
+    monkeypatch.setattr(dense, "SLAB", 7 * 3 * (2 * 3 + 4))
     same(method(denoiser, x, sigma), whole)
 
 

@@ -27,6 +27,7 @@ ROOMS = (
     "trajectory",
     "geometry",
     "posterior",
+    "methods",
     "denoisers",
     "meanshift",
     "field",

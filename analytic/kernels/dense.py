@@ -50,6 +50,9 @@ MAX_CHUNKS = 32
 TILE = 16
 """Queries that share a block of points while it is in the cache."""
 
+SLAB = 5_000_000
+"""Numbers in the partial results of one pass (40 MB); larger batches are cut."""
+
 UNDERFLOW = -745.2
 """exp of anything below is exactly zero in float64."""
 
@@ -79,6 +82,12 @@ def _work(X, Q):
 def _tasks(X, Q):
     """Points per chunk, chunks, query tiles."""
     return _chunk_rows(X.shape[0]), chunk_count(X.shape[0]), -(-Q.shape[0] // TILE)
+
+
+def _slabs(X, Q):
+    """Slices of the queries, small enough to bound the partial results."""
+    step = max(1, SLAB // (chunk_count(X.shape[0]) * (2 * X.shape[1] + 4)))
+    return [slice(k, min(k + step, Q.shape[0])) for k in range(0, Q.shape[0], step)]
 
 
 @_strict
@@ -170,11 +179,15 @@ def _nearest_tasks(first, last, X, L, Q, sigma, rows, chunks, key, index):
 
 def reference(X, L, Q, sigma):
     """(B,) index of the nearest point, |x - x_i|² - 2σ² l_i, the first of equals."""
-    rows, chunks, tiles = _tasks(X, Q)
-    key = np.empty((chunks, Q.shape[0]))
-    index = np.empty((chunks, Q.shape[0]), dtype=np.int64)
-    share(_nearest_tasks, tiles * chunks, _work(X, Q), X, L, Q, sigma, rows, chunks, key, index)
-    return np.take_along_axis(index, key.argmin(axis=0)[None], axis=0)[0]
+    out = np.empty(Q.shape[0], dtype=np.int64)
+    for part in _slabs(X, Q):
+        q, s = Q[part], sigma[part]
+        rows, chunks, tiles = _tasks(X, q)
+        key = np.empty((chunks, q.shape[0]))
+        index = np.empty((chunks, q.shape[0]), dtype=np.int64)
+        share(_nearest_tasks, tiles * chunks, _work(X, q), X, L, q, s, rows, chunks, key, index)
+        out[part] = np.take_along_axis(index, key.argmin(axis=0)[None], axis=0)[0]
+    return out
 
 
 @_strict
@@ -246,6 +259,15 @@ def softmax(X, L, Q, inv, ref):
     log Σ e^{t_i} (B,), and Σ u_i x_i - x_r (B, D). A `top` well above 0 says that the
     reference was a bad one.
     """
+    B, D = Q.shape
+    found = np.empty(B), np.empty(B, dtype=np.int64), np.empty(B), np.empty((B, D))
+    for part in _slabs(X, Q):
+        for whole, rows in zip(found, _merged(X, L, Q[part], inv[part], ref[part]), strict=True):
+            whole[part] = rows
+    return found
+
+
+def _merged(X, L, Q, inv, ref):
     rows, chunks, tiles = _tasks(X, Q)
     B, D = Q.shape
     top = np.empty((chunks, B))
@@ -327,6 +349,15 @@ def spread(X, L, Q, inv, ref, log_sum, centre, v):
     Returns tr C = Σ u|y|² (B,), the entropy -Σ u log u (B,), κ3 = Σ u y|y|² (B, D)
     and C v (B, D).
     """
+    B, D = Q.shape
+    scalars, vectors = np.empty((B, 2)), np.empty((B, 2, D))
+    for part in _slabs(X, Q):
+        given = (Q[part], inv[part], ref[part], log_sum[part], centre[part], v[part])
+        scalars[part], vectors[part] = _summed(X, L, *given)
+    return scalars[:, 0], scalars[:, 1], vectors[:, 0], vectors[:, 1]
+
+
+def _summed(X, L, Q, inv, ref, log_sum, centre, v):
     rows, chunks, tiles = _tasks(X, Q)
     B, D = Q.shape
     scalars = np.empty((chunks, B, 2))
@@ -336,7 +367,7 @@ def spread(X, L, Q, inv, ref, log_sum, centre, v):
     for c in range(1, chunks):
         scalars[0] += scalars[c]
         vectors[0] += vectors[c]
-    return scalars[0, :, 0], scalars[0, :, 1], vectors[0, :, 0], vectors[0, :, 1]
+    return scalars[0], vectors[0]
 
 
 @_strict

@@ -1,0 +1,93 @@
+"""What every method is given and what it returns.
+
+For points x_i with log-weights l_i, a query x, a bandwidth σ and a reference
+point x_r of the set, the logits relative to the reference are
+
+    t_i = (l_i - l_r) - (|x - x_i|² - |x - x_r|²)/2σ²,
+
+and a method returns r, log Σ e^{t_i} and Σ u_i x_i - x_r with u = softmax(t).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _check
+
+Floats = NDArray[np.float64]
+
+TINY = 1e-300
+"""Smallest bandwidth told apart from the limit σ → 0, in data units of order one."""
+
+
+class Sites(NamedTuple):
+    """Points and log-weights as the methods see them."""
+
+    points: Floats
+    """(N, D) distinct points in units of order one, C-contiguous, read-only."""
+    logs: Floats
+    """(N,) log-weights, read-only."""
+    unit: float = 1.0
+    """The power of two that the data were divided by, exactly, where their scale was extreme."""
+
+    @classmethod
+    def of(cls, points: Floats, logs: Floats) -> Sites:
+        """Sites of read-only points, rescaled where their range is outside 1e-100 … 1e100."""
+        spread = float((points.max(axis=0) - points.min(axis=0)).max())
+        size = spread or float(max(points.max(), -points.min()))
+        if size == 0 or 1e-100 < size < 1e100:
+            return cls(points, logs)
+        unit = float(2.0 ** np.frexp(size)[1])
+        scaled = points / unit
+        # read-only as the others are: to the compiler that is another type of array
+        scaled.flags.writeable = False
+        return cls(scaled, logs, unit)
+
+    def scaled(self, x: Floats, sigma: Floats) -> tuple[Floats, Floats]:
+        """Queries and bandwidths in these units."""
+        if self.unit == 1.0:
+            return x, sigma
+        with np.errstate(over="ignore"):
+            q, s = x / self.unit, sigma / self.unit
+        if not (np.isfinite(q).all() and np.isfinite(s).all()):
+            _check.fail(
+                "x or sigma",
+                f"values beyond 1e308 times the data scale {self.unit:.3g}",
+                "values that float64 can compare with the data",
+                "rescale the data",
+            )
+        return q, s
+
+
+class Softmax(NamedTuple):
+    """The softmax of each query's logits, relative to a reference point."""
+
+    ref: NDArray[np.int64]
+    """(B,) index of a point whose logit is within 30 nats of the largest (usually the largest)."""
+    log_sum: Floats
+    """(B,) log Σ e^{t_i}."""
+    shift: Floats
+    """(B, D) Σ u_i x_i - x_r."""
+    truncation: Floats
+    """(B,) τ, a certified bound on what was left out, 0 where nothing was: log Σ e^{t_i} is
+    off by at most τ and Σ u_i x_i by at most τ times the diameter of the data, beside rounding."""
+
+
+class Method(Protocol):
+    """One way to compute the softmax."""
+
+    def softmax(self, q: Floats, s: Floats, single: bool = False) -> Softmax:
+        """Softmax for queries q (B, D) and bandwidths s (B,) ≥ 0, both finite.
+
+        `single` says that the caller keeps the result in float32, so that sums
+        may be as coarse as that; log-weights may not. Temporaries stay below
+        some 100 MB whatever N and B.
+        """
+
+
+def inverse(s: Floats) -> Floats:
+    """1/σ, with σ → 0 told apart from no smaller bandwidth than `TINY`."""
+    return np.asarray(1.0 / np.maximum(s, TINY))
