@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from ._base import TINY, Method, Sites, Softmax, inverse
 from .dense import Dense
+from .fused import Fused
 
-__all__ = ["TINY", "Dense", "Method", "Sites", "Softmax", "inverse"]
+__all__ = ["TINY", "Dense", "Fused", "Method", "Sites", "Softmax", "inverse"]

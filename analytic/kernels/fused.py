@@ -1,0 +1,293 @@
+"""Fused kernels of the optimal denoiser: every point, every query, in one pass of registers.
+
+Notation as in `dense`: reference x_r, the heaviest point of the query; e = x_i - x_r and
+a = x - x_r. With fewer operations than there,
+
+    gap_i = |x - x_i|² - |x - x_r|² = Σ_d e_d (e_d - 2a_d),
+    log2 u_i = (l_i - l_r) log2 e - gap_i log2 e/2σ² + const.
+
+The weights are relative to the reference, which no point outweighs, so no
+maximum is kept, and sums over different points are added as they are.
+
+Float64. Every factor is again a difference of inputs. With ε = 2⁻⁵³ and q̄_i as
+in `dense`, a logit is off by at most ε((D + 12) q̄_i/2σ² + 4|l_i| + 4|l_r|) nats: five
+roundings of each summand, measured in |e|(|x - x_i| + |a|), D of their sum, six
+of the factor and one at the end. A weight is off by that and 4ε of 2^t. Weights
+below 2⁻⁹⁰⁰ are zero.
+
+Float32, for results that are kept in float32. Points stand in blocks that are
+compact in space; with centre c, y_i = x_i - c, n_i = |y_i|² and z = c - x,
+
+    gap_i = Γ + n_i + 2 z·y_i,    Γ = Σ_d (c - x_r)_d ((c - x)_d - a_d),
+
+where the parts that cancel, Γ and z, are formed in float64 per query and block.
+With κ = log2 e/2σ², u = 2⁻²⁴, r = max |y_i|, base B = top_l - l_r - κΓ and λ the
+spread of the block's log-weights below their top, all logits in bits, a logit of
+the block is off by at most
+
+    E = u((D + 3)(|B| + λ) + (D + 6) κ r (r + 2|z|)) + 2⁻⁵⁰ κ Σ_d |c - x_r|_d |z - a|_d,
+
+one u for each of y, n, κ, B and the slopes -2κz, and one for each of D + 2 operations on
+parts no larger than |B| + λ + κr(r + 2|z|). No logit of the block exceeds
+
+    U = B + κ r(2|z| - r)  for |z| > r,    B + κ|z|²  otherwise.
+
+A block is summed in float32 where E ≤ `TOLERANCE`, or where all its weights
+together stay below 2⁻²⁵ of the sum whatever E does to them (U + E ≤ -26 - log2 N);
+passed by where U + E is under the floor of float32 weights, 2⁻⁹⁰, under which they
+would be zero; and otherwise summed in float64. So log-weights that matter are within
+`TOLERANCE`, at any σ and any distance. Sums of float32 are those of one block.
+
+Coordinates are in units of the data's range. Chunks and blocks depend on the
+points alone: results depend neither on threads nor on the other queries.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+
+from . import leaves
+from .intrinsics import (
+    BLOCK,
+    FLOOR_SINGLE,
+    LANES,
+    LANES_SINGLE,
+    weigh,
+    weigh_single,
+)
+from .threads import share
+
+TOLERANCE = 2.0**-13
+"""Largest error, in bits, of a float32 logit that matters: 1e-4 nats."""
+
+COMPACT = 256
+"""Points in a float32 block, at most."""
+
+CHUNK, MAX_CHUNKS = 4096, 32
+"""Smallest number of points of a task, and largest number of tasks per tile of queries."""
+
+TILE = 16
+"""Queries that share a block of points while it is in the cache."""
+
+SLAB = 5_000_000
+"""Numbers in the partial results of one pass (40 MB); larger batches are cut."""
+
+LARGEST_SLOPE = 1e30
+"""Above this a float32 block could overflow."""
+
+_LOG2E = math.log2(math.e)
+
+_strict = nb.njit(cache=True, error_model="numpy")
+_unlocked = nb.njit(cache=True, error_model="numpy", nogil=True)
+
+
+class Blocks(NamedTuple):
+    """Points in float32 blocks, the nodes at one depth of the k-d tree, in its order."""
+
+    data: np.ndarray
+    """(blocks, D + 2, columns): n_i, y_i and log2 weights below their top; n = ∞ beyond the end."""
+    centre: np.ndarray
+    """(blocks, D)."""
+    radius: np.ndarray
+    """(blocks,) r = max |y_i|."""
+    top: np.ndarray
+    """(blocks,) largest log2 weight."""
+    spread: np.ndarray
+    """(blocks,) λ."""
+    depth: int
+
+
+def columns(X):
+    """(D, N + spare) from (N, D): coordinates side by side, as `weigh` reads them."""
+    out = np.zeros((X.shape[1], X.shape[0] + LANES))
+    out[:, : X.shape[0]] = X.T
+    return out
+
+
+def blocks(X, bits):
+    """Float32 blocks of points X (N, D) in k-d order with log2 weights `bits`."""
+    count, D = X.shape
+    depth = leaves.depth(count, COMPACT)
+    many = 1 << depth
+    low, high = leaves.boxes(X, depth)
+    centre = 0.5 * (low[many - 1 :] + high[many - 1 :])
+    pitch = -(-(-(-count // many)) // LANES_SINGLE) * LANES_SINGLE
+    data = np.zeros((many, D + 2, pitch), dtype=np.float32)
+    data[:, 0] = np.inf
+    radius, top, spread = np.empty(many), np.empty(many), np.empty(many)
+    share(_pack_tasks, many, 4 * X.size, X, bits, depth, centre, data, radius, top, spread)
+    return Blocks(data, centre, radius, top, spread, depth)
+
+
+@_unlocked
+def _pack_tasks(first, last, X, bits, depth, centre, data, radius, top, spread):
+    count, D = X.shape
+    for m in range(first, last):
+        a, b = (count * m) >> depth, (count * (m + 1)) >> depth
+        high, low, far = -math.inf, math.inf, 0.0
+        for i in range(a, b):
+            high, low = max(high, bits[i]), min(low, bits[i])
+        for i in range(a, b):
+            square = 0.0
+            for d in range(D):
+                data[m, 1 + d, i - a] = X[i, d] - centre[m, d]
+                y = np.float64(data[m, 1 + d, i - a])
+                square += y * y
+            data[m, 0, i - a] = square
+            data[m, D + 1, i - a] = bits[i] - high
+            far = max(far, square)
+        radius[m], top[m], spread[m] = math.sqrt(far), high, high - low
+
+
+def _width(D):
+    """Places for the D + 1 sums, in whole vectors."""
+    return -(-(D + 1) // LANES_SINGLE) * LANES_SINGLE
+
+
+def _cuts(count, block):
+    """Chunks that so many points, in blocks of some size, are cut into, and blocks in each."""
+    many = -(-max(CHUNK, -(-count // MAX_CHUNKS)) // block)
+    return -(-count // (many * block)), many
+
+
+def _summed(tasks, chunks, work, given, queries):
+    """Σ w (B,) and Σ w (x_i - x_r) (B, D): chunks are added in their order."""
+    B, D = queries[0].shape
+    total = np.empty((B, D + 1))
+    step = max(1, SLAB // (chunks * _width(D)))
+    for k in range(0, B, step):
+        part = slice(k, min(k + step, B))
+        size = part.stop - k
+        out = np.zeros((chunks, size, _width(D)))
+        mine = [each[part] for each in queries]
+        share(tasks, chunks * -(-size // TILE), work * size, chunks, out, *given, *mine)
+        for c in range(1, chunks):
+            out[0] += out[c]
+        total[part] = out[0, :, : D + 1]
+    return total[:, 0], total[:, 1:]
+
+
+def sums(X, bits, zeros, Q, near, base, inv):
+    """Σ w (B,) and Σ w (x_i - x_r) (B, D) in float64.
+
+    X : (D, N + spare) `columns` of the points, `bits` (N + spare,) log2 weights or None,
+    `zeros` a tuple of D zeros, `near` (B, D) the references, `base` (B,) their log2
+    weights, `inv` (B,) 1/σ.
+    """
+    count = X.shape[1] - LANES
+    chunks, many = _cuts(count, BLOCK)
+    given = zeros, X, bits, count, many
+    queries = near, 2.0 * (Q - near), base, 0.5 * _LOG2E * inv, inv
+    return _summed(_sum_tasks, chunks, X.size + 6 * count, given, queries)
+
+
+def sums_single(X, bits, blocks, zeros, Q, near, row, base, inv):
+    """The same with float32 where that is good enough; `row` (B,) are the references' rows."""
+    count = X.shape[1] - LANES
+    chunks, many = _cuts(count, -(-count // blocks.data.shape[0]))
+    with np.errstate(over="ignore"):
+        kappa = np.minimum(0.5 * _LOG2E * inv * inv, 1e200)
+    given = zeros, X, bits, count, many, *blocks
+    queries = Q, near, row, 2.0 * (Q - near), base, 0.5 * _LOG2E * inv, inv, kappa
+    return _summed(_single_tasks, chunks, X.size + 6 * count, given, queries)
+
+
+@_unlocked
+def _sum_tasks(first, last, chunks, out, zeros, X, bits, count, many, near, twice, base, half, inv):
+    for task in range(first, last):
+        q0, c = (task // chunks) * TILE, task % chunks
+        c0, c1 = c * many * BLOCK, min((c + 1) * many * BLOCK, count)
+        for b0 in range(c0, c1, BLOCK):
+            b1 = min(b0 + BLOCK, c1)
+            for q in range(q0, min(q0 + TILE, near.shape[0])):
+                weigh(zeros, X, bits, b0, b1, near, twice, q, half[q], inv[q], base[q], out[c])
+
+
+_SKIP, _SINGLE, _DOUBLE = 0, 1, 2
+
+
+@_strict
+def _plan(centre, m, r, Q, near, q, head, spread, kappa, small, slope):
+    """How to sum block m for query q; its B, and its slopes into `slope`. See the module."""
+    D = Q.shape[1]
+    square, fall, parts = 0.0, 0.0, 0.0
+    for d in range(D):
+        z = centre[m, d] - Q[q, d]
+        term = (centre[m, d] - near[q, d]) * (z - (Q[q, d] - near[q, d]))
+        square += z * z
+        fall += term
+        parts += abs(term)
+        slope[d] = -2.0 * kappa * z
+    z = math.sqrt(square)
+    base = head - kappa * fall
+    error = 2.0**-24 * ((D + 3) * (abs(base) + spread) + (D + 6) * kappa * r * (r + 2.0 * z))
+    error += 2.0**-50 * kappa * parts
+    reach = r * (2.0 * z - r) if z > r else square
+    most = (base + kappa * reach) + error
+    if most <= FLOOR_SINGLE:
+        return _SKIP, base
+    if (error <= TOLERANCE or most <= small) and kappa * (1.0 + z) < LARGEST_SLOPE:
+        return _SINGLE, base
+    return _DOUBLE, base
+
+
+@_strict
+def _fold(D, data, m, a, b, row, centre, near, q, part, out):
+    """Add Σ w and Σ w (x_i - x_r) of a float32 block, in which the reference may lie itself."""
+    out[q, 0] += part[0]
+    for d in range(D):
+        # the rounded y of the reference, so that it is at no distance from itself
+        apart = -np.float64(data[m, 1 + d, row - a]) if a <= row < b else centre[m, d] - near[q, d]
+        out[q, 1 + d] += np.float64(part[1 + d]) + np.float64(part[0]) * apart
+
+
+@_unlocked
+def _single_tasks(
+    first,
+    last,
+    chunks,
+    out,
+    zeros,
+    X,
+    bits,
+    count,
+    many,
+    data,
+    centre,
+    radius,
+    top,
+    spread,
+    depth,
+    Q,
+    near,
+    row,
+    twice,
+    base,
+    half,
+    inv,
+    kappa,
+):
+    D = len(zeros)
+    small = -26.0 - math.log2(count)
+    slope = np.empty(D, dtype=np.float32)
+    part = np.empty(out.shape[2], dtype=np.float32)
+    for task in range(first, last):
+        q0, c = (task // chunks) * TILE, task % chunks
+        for m in range(c * many, min((c + 1) * many, data.shape[0])):
+            a, b = (count * m) >> depth, (count * (m + 1)) >> depth
+            for q in range(q0, min(q0 + TILE, Q.shape[0])):
+                head, k = top[m] - base[q], kappa[q]
+                plan, level = _plan(
+                    centre, m, radius[m], Q, near, q, head, spread[m], k, small, slope
+                )
+                if plan == _SINGLE:
+                    weigh_single(
+                        zeros, data, m, slope, np.float32(k), np.float32(level), bits, part
+                    )
+                    _fold(D, data, m, a, b, row[q], centre, near, q, part, out[c])
+                elif plan == _DOUBLE:
+                    weigh(zeros, X, bits, a, b, near, twice, q, half[q], inv[q], base[q], out[c])

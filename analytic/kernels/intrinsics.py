@@ -1,0 +1,405 @@
+"""The innermost loop of the fused kernels, in vectors of 8 float64 or 16 float32.
+
+`weigh` and `weigh_single` run through a block of points for one query: logits
+to base 2, their exponentials, and the weighted sums, all in registers. They are
+written for LLVM itself, because a compiler that is left to find the vectors
+spills them from three dimensions on and finds none from sixteen on. The numbers
+of lanes are fixed, whatever the machine, and so are all results.
+
+2^t is 2^n p(f) with n = round(t), f = t - n in [-½, ½] and a polynomial p:
+
+- n comes from adding and subtracting 1.5·2⁵² (1.5·2²³), whose last bits then
+  hold n; these are added to the exponent of p(f);
+- p is the minimax polynomial of 2^f in relative error, of degree 10, off by
+  2.1e-16 (degree 6, off by 5.6e-10 beside its rounded coefficients);
+- logits are held to at most `CEILING`; below `FLOOR` the result is exactly 0.
+
+With the rounding of its Horner scheme 2^t is right to 2 units in the last place.
+
+If Numba's or LLVM's interface is not the one known here, or the environment
+variable ANALYTIC_PLAIN_KERNELS is set, the same functions are ordinary Numba
+loops: slower, and equal up to rounding. (Numba's cache does not know of that
+variable: use another cache directory with it.)
+"""
+
+from __future__ import annotations
+
+import os
+
+import numba as nb
+import numpy as np
+
+LANES, LANES_SINGLE = 8, 16
+"""Points that are handled at a time; arrays of points end in as many spare columns."""
+
+BLOCK = 512
+"""Points that may be weighed in one call."""
+
+HELD = int(os.environ.get("HELD", "8"))
+"""Dimensions whose numbers stay in registers at a time (twice as many in float32)."""
+
+CEILING, CEILING_SINGLE = 866.0, 60.0
+"""Logits to base 2 are held to this."""
+
+FLOOR, FLOOR_SINGLE = -900.0, -90.0
+"""Below this a weight is zero: products of weights and coordinates then stay normal numbers."""
+
+POLYNOMIAL = (
+    1.0,
+    0.6931471805599453,
+    0.24022650695908768,
+    0.05550410866445883,
+    0.00961812910803459,
+    0.0013333558228561476,
+    0.00015403529961135955,
+    1.5252658116561384e-05,
+    1.3215662831846104e-06,
+    1.0208537904552164e-07,
+    7.037279530582804e-09,
+)
+POLYNOMIAL_SINGLE = tuple(
+    float(np.float32(c))
+    for c in (
+        1.0000000005541647,
+        0.6931472057371958,
+        0.24022646890645522,
+        0.05550328777105325,
+        0.009618488956331182,
+        0.0013399931177239738,
+        0.00015345812161311629,
+    )
+)
+
+try:
+    if os.environ.get("ANALYTIC_PLAIN_KERNELS"):
+        raise ImportError("plain kernels were asked for")
+    from llvmlite import ir
+    from numba.core import cgutils, types
+    from numba.extending import intrinsic
+    from numba.np.arrayobj import make_array
+
+    PLAIN = False
+except Exception:  # whatever a future version may raise
+    PLAIN = True
+
+
+class _Real:
+    """Code on scalars or vectors of one float type, and what 2^t needs of that type."""
+
+    def __init__(self, builder, bits, lanes):
+        single = bits == 32
+        self.builder, self.lanes = builder, lanes
+        self.scalar = ir.FloatType() if single else ir.DoubleType()
+        self.type = ir.VectorType(self.scalar, lanes) if lanes else self.scalar
+        whole = ir.IntType(bits)
+        self.whole = ir.VectorType(whole, lanes) if lanes else whole
+        self.mantissa = 23 if single else 52
+        self.polynomial = POLYNOMIAL_SINGLE if single else POLYNOMIAL
+        self.ceiling = CEILING_SINGLE if single else CEILING
+        self.floor = FLOOR_SINGLE if single else FLOOR
+
+    def constant(self, value, kind=None):
+        kind = kind or self.type
+        return ir.Constant(kind, [value] * self.lanes if self.lanes else value)
+
+    def spread(self, value):
+        """A scalar in all lanes."""
+        b, undefined = self.builder, ir.Constant(self.type, ir.Undefined)
+        one = b.insert_element(undefined, value, ir.IntType(32)(0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        return b.shuffle_vector(one, undefined, zeros)
+
+    def load(self, pointer, index):
+        """Consecutive numbers from pointer[index] on."""
+        b = self.builder
+        where = b.bitcast(b.gep(pointer, [index]), self.type.as_pointer())
+        return b.load(where, align=self.mantissa // 23 * 4)
+
+    def fma(self, x, y, z):
+        """x y + z, in one rounding where the machine can."""
+        b = self.builder
+        return b.fadd(b.fmul(x, y, flags=("contract",)), z, flags=("contract",))
+
+    def horner(self, coefficients, x):
+        *rest, found = (self.constant(c) for c in coefficients)
+        for c in reversed(rest):
+            found = self.fma(found, x, c)
+        return found
+
+    def exp2(self, t):
+        """2^t: see the head of this file. No flag lets (t + M) - M be simplified."""
+        b = self.builder
+        low = b.fcmp_ordered("<", t, self.constant(self.ceiling))
+        t = b.select(low, t, self.constant(self.ceiling))
+        magic = self.constant(1.5 * 2.0**self.mantissa)
+        rounded = b.fadd(t, magic)
+        f = b.fsub(t, b.fsub(rounded, magic))
+        c = [self.constant(value) for value in self.polynomial]
+        square = b.fmul(f, f)
+        even = self.horner(self.polynomial[0::2], square)
+        odd = self.horner(self.polynomial[1::2], square)
+        p = self.fma(odd, f, even)
+        n = b.shl(b.bitcast(rounded, self.whole), self.constant(self.mantissa, self.whole))
+        found = b.add(b.bitcast(p, self.whole), n)
+        high = b.fcmp_ordered(">", t, self.constant(self.floor))
+        return b.bitcast(b.select(high, found, self.constant(0, self.whole)), self.type)
+
+    def store(self, value, pointer, index):
+        b = self.builder
+        where = b.bitcast(b.gep(pointer, [index]), self.type.as_pointer())
+        b.store(value, where, align=self.mantissa // 23 * 4)
+
+    def totals(self, vectors):
+        """The sum of the lanes of each of at most `lanes` vectors, in the lanes of one.
+
+        Neighbouring lanes are added, those of two vectors at once: the same on every machine.
+        """
+        b, lanes = self.builder, self.lanes
+        while len(vectors) & (len(vectors) - 1):
+            vectors = [*vectors, self.constant(0.0)]
+        index = ir.VectorType(ir.IntType(32), lanes)
+        masks = [ir.Constant(index, list(range(k, 2 * lanes, 2))) for k in (0, 1)]
+        for _ in range(lanes.bit_length() - 1):
+            halves = vectors if len(vectors) > 1 else vectors * 2
+            pairs = zip(halves[0::2], halves[1::2], strict=True)
+            vectors = [b.fadd(*(b.shuffle_vector(*pair, mask) for mask in masks)) for pair in pairs]
+        return vectors[0]
+
+
+class _Pass:
+    """Code that runs through the points of a block, `lanes` at a time, with one number each."""
+
+    def __init__(self, real, first, last):
+        b, self.real = real.builder, real
+        self.first, self.last = first, last
+        self.kept = cgutils.alloca_once(b, real.scalar, size=ir.IntType(64)(BLOCK))
+
+    def each(self, step):
+        """Store step(i, kept number) of all points, or nothing where it is None."""
+        b = self.real.builder
+        index = ir.IntType(64)
+        with cgutils.for_range_slice(b, self.first, self.last, index(self.real.lanes), index) as (
+            i,
+            _,
+        ):
+            place = b.sub(i, self.first)
+            found = step(i, self.real.load(self.kept, place))
+            if found is not None:
+                self.real.store(found, self.kept, place)
+
+    def end(self):
+        """Set the kept numbers of lanes beyond the last point to zero."""
+        b, real = self.real.builder, self.real
+        count = b.sub(self.last, self.first)
+        rest = b.and_(count, count.type(real.lanes - 1))
+        with b.if_then(b.icmp_signed(">", rest, rest.type(0))):
+            lanes = ir.Constant(ir.VectorType(rest.type, real.lanes), list(range(real.lanes)))
+            many = ir.Constant(lanes.type, ir.Undefined)
+            for lane in range(real.lanes):
+                many = b.insert_element(many, rest, ir.IntType(32)(lane))
+            place = b.sub(count, rest)
+            kept = real.load(self.kept, place)
+            inside = b.icmp_signed("<", lanes, many)
+            real.store(b.select(inside, kept, real.constant(0.0)), self.kept, place)
+
+    def sums(self, coordinates, add):
+        """Hand Σ w y of all coordinate functions to `add`, Σ w first, some at a time."""
+        b, real = self.real.builder, self.real
+        for start in range(0, len(coordinates) + 1, real.lanes):
+            mine = [None, *coordinates][start : start + real.lanes]
+            places = [cgutils.alloca_once_value(b, real.constant(0.0)) for _ in mine]
+            for place in places:
+                b.store(real.constant(0.0), place)
+
+            def step(i, w, mine=mine, places=places):
+                for place, y in zip(places, mine, strict=True):
+                    old = b.load(place)
+                    b.store(b.fadd(old, w) if y is None else real.fma(w, y(i), old), place)
+
+            self.each(step)
+            add(start, real.totals([b.load(place) for place in places]))
+
+
+def _widest(builder):
+    """Ask for the widest vectors in the function that is being compiled."""
+    attributes = builder.function.attributes
+    texts = {'"prefer-vector-width"="512"', '"min-legal-vector-width"="512"'}
+    attributes._known = attributes._known | texts
+    for text in sorted(texts):
+        attributes.add(text)
+
+
+def _numbers(context, builder, kind, value, row=None):
+    """Pointer to the first number of an array, or of a row of it."""
+    array = make_array(kind)(context, builder, value)
+    if row is None:
+        return array.data
+    width = cgutils.unpack_tuple(builder, array.shape)[-1]
+    return builder.gep(array.data, [builder.mul(row, width)])
+
+
+def _spreads(real, pointer, dim):
+    """The first `dim` numbers of a row, each in all lanes."""
+    b, index = real.builder, ir.IntType(64)
+    return [real.spread(b.load(b.gep(pointer, [index(d)]))) for d in range(dim)]
+
+
+if not PLAIN:
+
+    @intrinsic
+    def exp2(typing, t):
+        """2^t of a float64 or float32, to 3 units in the last place."""
+
+        def code(context, builder, signature, args):
+            return _Real(builder, t.bitwidth, 0).exp2(args[0])
+
+        return t(t), code
+
+    @intrinsic
+    def weigh(typing, zeros, X, L, first, last, near, twice, row, half, inv, base, out):
+        """Add Σ w and Σ w (x_i - x_r), over first ≤ i < last, to out[row] (D + 1).
+
+        log2 w = (L_i - base) - (gap half) inv, gap = Σ_d e_d (e_d - twice_d), e = x_i - x_r,
+        with x_r = near[row] and 2(x - x_r) = twice[row]. X is (D, columns), with `LANES`
+        columns to spare; L is (columns,), or None for no log-weights; `zeros` is a tuple
+        of D zeros, which tells the compiler what D is.
+        """
+        dim = len(zeros)
+
+        def code(context, builder, signature, args):
+            b, real = builder, _Real(builder, 64, LANES)
+            _widest(b)
+            x, start, stop, k = args[1], args[3], args[4], args[7]
+            points = _numbers(context, b, X, x)
+            columns = cgutils.unpack_tuple(b, make_array(X)(context, b, x).shape)[1]
+            rows = [b.gep(points, [b.mul(columns, columns.type(d))]) for d in range(dim)]
+            logs = None if isinstance(L, types.NoneType) else _numbers(context, b, L, args[2])
+            at = _spreads(real, _numbers(context, b, near, args[5], k), dim)
+            to = _spreads(real, _numbers(context, b, twice, args[6], k), dim)
+            halves, inverse, level = (real.spread(v) for v in args[8:11])
+            run = _Pass(real, start, stop)
+            e = [lambda i, d=d: b.fsub(real.load(rows[d], i), at[d]) for d in range(dim)]
+
+            for d0 in range(0, dim, HELD):
+                ends = d0 + HELD >= dim
+
+                def step(i, gap, d0=d0, ends=ends):
+                    for d in range(d0, min(d0 + HELD, dim)):
+                        y = e[d](i)
+                        beyond = b.fsub(y, to[d])
+                        gap = real.fma(y, beyond, gap) if d else b.fmul(y, beyond)
+                    if not ends:
+                        return gap
+                    fall = b.fmul(b.fmul(gap, halves), inverse)
+                    if logs is None:
+                        return real.exp2(b.fneg(fall))
+                    return real.exp2(b.fsub(b.fsub(real.load(logs, i), level), fall))
+
+                run.each(step)
+            run.end()
+            found = _numbers(context, b, out, args[11], k)
+
+            def add(start, totals):
+                place = ir.IntType(64)(start)
+                real.store(b.fadd(real.load(found, place), totals), found, place)
+
+            run.sums(e, add)
+            return context.get_dummy_value()
+
+        index, real = types.intp, types.float64
+        return types.void(
+            zeros, X, L, index, index, near, twice, index, real, real, real, out
+        ), code
+
+    @intrinsic
+    def weigh_single(typing, zeros, Y, block, slope, kappa, base, weighted, out):
+        """Σ w and Σ w y_i over a block of points into out (D + 1), in float32.
+
+        log2 w = ((base - kappa n_i) + Σ_d slope_d y_d) + l_i. Y is (blocks, rows, columns):
+        row 0 has n_i, rows 1 to D have y_i, and row D + 1 has l_i, which is left out where
+        `weighted` is None. The number of columns is a multiple of `LANES_SINGLE`.
+        """
+        dim = len(zeros)
+
+        def code(context, builder, signature, args):
+            b, real = builder, _Real(builder, 32, LANES_SINGLE)
+            _widest(b)
+            shape = cgutils.unpack_tuple(b, make_array(Y)(context, b, args[1]).shape)
+            first = b.mul(args[2], b.mul(shape[1], shape[2]))
+            block_points = b.gep(_numbers(context, b, Y, args[1]), [first])
+            rows = [
+                b.gep(block_points, [b.mul(shape[2], shape[2].type(j))]) for j in range(dim + 2)
+            ]
+            slopes = _spreads(real, _numbers(context, b, slope, args[3]), dim)
+            fall, level = real.spread(b.fneg(args[4])), real.spread(args[5])
+            run = _Pass(real, shape[2].type(0), shape[2])
+            y = [lambda i, d=d: real.load(rows[1 + d], i) for d in range(dim)]
+
+            for d0 in range(0, dim, 2 * HELD):
+                ends = d0 + 2 * HELD >= dim
+
+                def step(i, t, d0=d0, ends=ends):
+                    if d0 == 0:
+                        t = real.fma(real.load(rows[0], i), fall, level)
+                    for d in range(d0, min(d0 + 2 * HELD, dim)):
+                        t = real.fma(slopes[d], y[d](i), t)
+                    if not ends:
+                        return t
+                    if not isinstance(weighted, types.NoneType):
+                        t = b.fadd(t, real.load(rows[dim + 1], i))
+                    return real.exp2(t)
+
+                run.each(step)
+            found = _numbers(context, b, out, args[7])
+            run.sums(y, lambda start, totals: real.store(totals, found, ir.IntType(64)(start)))
+            return context.get_dummy_value()
+
+        real = types.float32
+        return types.void(zeros, Y, types.intp, slope, real, real, weighted, out), code
+
+else:
+    _strict = nb.njit(cache=True, error_model="numpy")
+
+    @_strict
+    def _power(t, ceiling, floor):
+        t = t if t < ceiling else ceiling
+        return 2.0**t if t > floor else 0.0
+
+    @_strict
+    def exp2(t):
+        """2^t of a float64."""
+        return _power(t, CEILING, FLOOR)
+
+    @_strict
+    def weigh(zeros, X, L, first, last, near, twice, row, half, inv, base, out):
+        """Add Σ w and Σ w (x_i - x_r), over first ≤ i < last, to out[row] (D + 1)."""
+        for i in range(first, last):
+            gap = 0.0
+            for d in range(len(zeros)):
+                e = X[d, i] - near[row, d]
+                gap += e * (e - twice[row, d])
+            t = -((gap * half) * inv)
+            if L is not None:
+                t += L[i] - base
+            w = _power(t, CEILING, FLOOR)
+            out[row, 0] += w
+            for d in range(len(zeros)):
+                out[row, 1 + d] += w * (X[d, i] - near[row, d])
+
+    @_strict
+    def weigh_single(zeros, Y, block, slope, kappa, base, weighted, out):
+        """Σ w and Σ w y_i over a block of points into out (D + 1), from float32 numbers."""
+        dim = len(zeros)
+        sums = np.zeros(dim + 1)
+        for i in range(Y.shape[2]):
+            t = np.float64(base) - np.float64(kappa) * Y[block, 0, i]
+            for d in range(dim):
+                t += np.float64(slope[d]) * Y[block, 1 + d, i]
+            if weighted is not None:
+                t += Y[block, dim + 1, i]
+            w = _power(t, CEILING_SINGLE, FLOOR_SINGLE)
+            sums[0] += w
+            for d in range(dim):
+                sums[1 + d] += w * Y[block, 1 + d, i]
+        for j in range(dim + 1):
+            out[j] = sums[j]

@@ -1,0 +1,123 @@
+"""Every point, every query, in registers: for few dimensions.
+
+The nearest point is found in a k-d tree, then one pass sums the softmax relative
+to it (`kernels.fused` states the mathematics and the bounds). Queries for which
+that reference turns out to be a bad one, or whose distance overflows, are left
+to `Dense`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _check
+from ._base import Floats, Sites, Softmax, inverse
+from .dense import BAD_REFERENCE, Dense
+
+LEAF = 32
+"""Points in a leaf of the tree, at most."""
+
+REACH = 1e100
+"""Queries farther from their nearest point than this, in units of the data's range, are Dense's."""
+
+
+class _Tree(NamedTuple):
+    """The points in k-d order, in units of their range, with what the nearest is found by."""
+
+    unit: float
+    """The power of two that the sites were divided by."""
+    order: NDArray[np.int64]
+    points: Floats
+    """(N, D)."""
+    logs: Floats
+    low: Floats
+    high: Floats
+    top: Floats
+    levels: int
+
+
+@dataclass(frozen=True, eq=False)
+class Fused:
+    """The softmax in one pass of registers, after a search of the nearest point."""
+
+    sites: Sites
+
+    def softmax(self, q: Floats, s: Floats, single: bool = False) -> Softmax:
+        """Softmax for queries q (B, D) and bandwidths s (B,) ≥ 0.
+
+        With `single`, log-weights that matter are within 1e-4 and sums have float32's precision.
+        """
+        found, good = self._attempt(q, s, single)
+        bad = np.flatnonzero(~good)
+        if bad.size:
+            redo = Dense(self.sites).softmax(q[bad], s[bad])
+            for whole, rows in zip(found, redo, strict=True):
+                whole[bad] = rows
+        return found
+
+    def _attempt(self, q: Floats, s: Floats, single: bool) -> tuple[Softmax, NDArray[np.bool_]]:
+        """The softmax, and for which queries it is to be trusted."""
+        from ..kernels import fused, leaves
+
+        tree = self._tree
+        x, sigma = q / tree.unit, s / tree.unit
+        row = leaves.nearest(*tree[2:], x, np.minimum(sigma, _check.SIGMA_LIMIT))
+        near = tree.points[row]
+        base = np.zeros(len(x)) if self._bits is None else self._bits[row]
+        given = (self._columns, self._bits, self._zeros)
+        if single:
+            arrays = (*given[:2], self._blocks, given[2], x, near, row, base, inverse(sigma))
+            total, moment = fused.sums_single(*arrays)
+        else:
+            total, moment = fused.sums(*given, x, near, base, inverse(sigma))
+        good = (total > 0) & np.isfinite(total) & (np.abs(x - near) < REACH).all(axis=1)
+        total[~good] = 1.0
+        log_sum, shift = np.log(total), moment / total[:, None] * tree.unit
+        good &= (log_sum <= BAD_REFERENCE) & np.isfinite(shift).all(axis=1)
+        return Softmax(tree.order[row], log_sum, shift, np.zeros(len(x))), good
+
+    @cached_property
+    def _tree(self) -> _Tree:
+        from ..kernels import leaves
+
+        points, logs = self.sites.points, self.sites.logs
+        spread = float((points.max(axis=0) - points.min(axis=0)).max())
+        unit = float(2.0 ** np.frexp(spread)[1]) if spread else 1.0
+        order, levels = leaves.build(points, LEAF)
+        rows, heights = points[order] / unit, logs[order]
+        low, high = leaves.boxes(rows, levels)
+        top = leaves.top_logs(heights, levels)
+        return _Tree(unit, order, rows, heights, low, high, top, levels)
+
+    @cached_property
+    def _bits(self) -> Floats | None:
+        """Log-weights to base 2 with columns to spare, None where they are all equal."""
+        from ..kernels import fused
+
+        logs = self._tree.logs
+        if logs.min() == logs.max():
+            return None
+        return np.asarray(fused.columns(logs[:, None])[0] * np.log2(np.e))
+
+    @cached_property
+    def _columns(self) -> Floats:
+        from ..kernels import fused
+
+        return np.asarray(fused.columns(self._tree.points))
+
+    @cached_property
+    def _blocks(self) -> Any:
+        from ..kernels import fused
+
+        bits = np.zeros(len(self._tree.points)) if self._bits is None else self._bits
+        return fused.blocks(self._tree.points, bits)
+
+    @property
+    def _zeros(self) -> tuple[float, ...]:
+        """What tells the compiler the dimension."""
+        return (0.0,) * self.sites.points.shape[1]
