@@ -115,7 +115,7 @@ def blocks(X, bits):
     many = 1 << depth
     low, high = leaves.boxes(X, depth)
     centre = 0.5 * (low[many - 1 :] + high[many - 1 :])
-    pitch = -(-(-(-count // many)) // LANES_SINGLE) * LANES_SINGLE
+    pitch = _whole(-(-count // many))
     data = np.zeros((many, D + 2, pitch), dtype=np.float32)
     data[:, 0] = np.inf
     radius, top, spread = np.empty(many), np.empty(many), np.empty(many)
@@ -145,7 +145,12 @@ def _pack_tasks(first, last, X, bits, depth, centre, data, radius, top, spread):
 
 def _width(D):
     """Places for the D + 1 sums, in whole vectors."""
-    return -(-(D + 1) // LANES_SINGLE) * LANES_SINGLE
+    return _whole(D + 1)
+
+
+def _whole(count):
+    """Room for so many numbers in whole vectors."""
+    return -(-count // LANES_SINGLE) * LANES_SINGLE
 
 
 def _cuts(count, block):
@@ -211,38 +216,50 @@ _SKIP, _SINGLE, _DOUBLE = 0, 1, 2
 
 
 @_strict
-def _plan(centre, m, r, Q, near, q, head, spread, kappa, small, slope):
-    """How to sum block m for query q; its B, and its slopes into `slope`. See the module."""
-    D = Q.shape[1]
-    square, fall, parts = 0.0, 0.0, 0.0
-    for d in range(D):
-        z = centre[m, d] - Q[q, d]
-        term = (centre[m, d] - near[q, d]) * (z - (Q[q, d] - near[q, d]))
-        square += z * z
-        fall += term
-        parts += abs(term)
-        slope[d] = -2.0 * kappa * z
-    z = math.sqrt(square)
-    base = head - kappa * fall
-    error = 2.0**-24 * ((D + 3) * (abs(base) + spread) + (D + 6) * kappa * r * (r + 2.0 * z))
-    error += 2.0**-50 * kappa * parts
-    reach = r * (2.0 * z - r) if z > r else square
-    most = (base + kappa * reach) + error
-    if most <= FLOOR_SINGLE:
-        return _SKIP, base
-    if (error <= TOLERANCE or most <= small) and kappa * (1.0 + z) < LARGEST_SLOPE:
-        return _SINGLE, base
-    return _DOUBLE, base
+def _plan(centre, m, r, x, away, near, count, head, spread, kappa, small, plan, level, slope):
+    """How to sum block m for each query of a tile; its B, and its slopes. See the module.
+
+    x, away = x - x_r and near are (D, TILE).
+    """
+    D = x.shape[0]
+    for k in range(count):
+        square, fall, parts = 0.0, 0.0, 0.0
+        for d in range(D):
+            z = centre[m, d] - x[d, k]
+            term = (centre[m, d] - near[d, k]) * (z - away[d, k])
+            square += z * z
+            fall += term
+            parts += abs(term)
+            slope[k, d] = -2.0 * kappa[k] * z
+        z = math.sqrt(square)
+        base = head[k] - kappa[k] * fall
+        rounded = (D + 3) * (abs(base) + spread) + (D + 6) * kappa[k] * r * (r + 2.0 * z)
+        error = 2.0**-24 * rounded + 2.0**-50 * kappa[k] * parts
+        reach = r * (2.0 * z - r) if z > r else square
+        most = (base + kappa[k] * reach) + error
+        exact = kappa[k] * (1.0 + z) < LARGEST_SLOPE
+        level[k] = base
+        plan[k] = _DOUBLE
+        if (error <= TOLERANCE or most <= small) and exact:
+            plan[k] = _SINGLE
+        if most <= FLOOR_SINGLE:
+            plan[k] = _SKIP
 
 
 @_strict
-def _fold(D, data, m, a, b, row, centre, near, q, part, out):
+def _fold(data, m, a, b, row, centre, near, plan, q0, part, out):
     """Add Σ w and Σ w (x_i - x_r) of a float32 block, in which the reference may lie itself."""
-    out[q, 0] += part[0]
-    for d in range(D):
-        # the rounded y of the reference, so that it is at no distance from itself
-        apart = -np.float64(data[m, 1 + d, row - a]) if a <= row < b else centre[m, d] - near[q, d]
-        out[q, 1 + d] += np.float64(part[1 + d]) + np.float64(part[0]) * apart
+    for k in range(plan.shape[0]):
+        if plan[k] != _SINGLE:
+            continue
+        total = np.float64(part[k, 0])
+        out[q0 + k, 0] += total
+        inside = a <= row[q0 + k] < b
+        for d in range(centre.shape[1]):
+            apart = centre[m, d] - near[d, k]
+            if inside:  # the rounded y of the reference: it is at no distance from itself
+                apart = -np.float64(data[m, 1 + d, row[q0 + k] - a])
+            out[q0 + k, 1 + d] += np.float64(part[k, 1 + d]) + total * apart
 
 
 @_unlocked
@@ -273,21 +290,43 @@ def _single_tasks(
 ):
     D = len(zeros)
     small = -26.0 - math.log2(count)
-    slope = np.empty(D, dtype=np.float32)
-    part = np.empty(out.shape[2], dtype=np.float32)
+    x, away, at = np.empty((D, TILE)), np.empty((D, TILE)), np.empty((D, TILE))
+    head, level = np.empty(TILE), np.empty(TILE)
+    plan = np.empty(TILE, dtype=np.int64)
+    slope = np.empty((TILE, D), dtype=np.float32)
+    part = np.empty((TILE, out.shape[2]), dtype=np.float32)
     for task in range(first, last):
         q0, c = (task // chunks) * TILE, task % chunks
+        size = min(TILE, Q.shape[0] - q0)
+        for k in range(size):
+            for d in range(D):
+                x[d, k], at[d, k] = Q[q0 + k, d], near[q0 + k, d]
+                away[d, k] = 0.5 * twice[q0 + k, d]
         for m in range(c * many, min((c + 1) * many, data.shape[0])):
             a, b = (count * m) >> depth, (count * (m + 1)) >> depth
-            for q in range(q0, min(q0 + TILE, Q.shape[0])):
-                head, k = top[m] - base[q], kappa[q]
-                plan, level = _plan(
-                    centre, m, radius[m], Q, near, q, head, spread[m], k, small, slope
-                )
-                if plan == _SINGLE:
-                    weigh_single(
-                        zeros, data, m, slope, np.float32(k), np.float32(level), bits, part
-                    )
-                    _fold(D, data, m, a, b, row[q], centre, near, q, part, out[c])
-                elif plan == _DOUBLE:
+            for k in range(size):
+                head[k] = top[m] - base[q0 + k]
+            _plan(
+                centre,
+                m,
+                radius[m],
+                x,
+                away,
+                at,
+                size,
+                head,
+                spread[m],
+                kappa[q0:],
+                small,
+                plan,
+                level,
+                slope,
+            )
+            for k in range(size):
+                q = q0 + k
+                if plan[k] == _SINGLE:
+                    fall, start = np.float32(kappa[q]), np.float32(level[k])
+                    weigh_single(zeros, data, m, k, slope, fall, start, bits, part)
+                elif plan[k] == _DOUBLE:
                     weigh(zeros, X, bits, a, b, near, twice, q, half[q], inv[q], base[q], out[c])
+            _fold(data, m, a, b, row, centre, at, plan[:size], q0, part, out[c])

@@ -35,7 +35,7 @@ LANES, LANES_SINGLE = 8, 16
 BLOCK = 512
 """Points that may be weighed in one call."""
 
-HELD = int(os.environ.get("HELD", "8"))
+HELD = 6
 """Dimensions whose numbers stay in registers at a time (twice as many in float32)."""
 
 CEILING, CEILING_SINGLE = 866.0, 60.0
@@ -134,7 +134,6 @@ class _Real:
         magic = self.constant(1.5 * 2.0**self.mantissa)
         rounded = b.fadd(t, magic)
         f = b.fsub(t, b.fsub(rounded, magic))
-        c = [self.constant(value) for value in self.polynomial]
         square = b.fmul(f, f)
         even = self.horner(self.polynomial[0::2], square)
         odd = self.horner(self.polynomial[1::2], square)
@@ -165,6 +164,15 @@ class _Real:
             vectors = [b.fadd(*(b.shuffle_vector(*pair, mask) for mask in masks)) for pair in pairs]
         return vectors[0]
 
+    def least(self, vector):
+        """The least of all lanes."""
+        b, index = self.builder, ir.IntType(32)
+        found = b.extract_element(vector, index(0))
+        for lane in range(1, self.lanes):
+            other = b.extract_element(vector, index(lane))
+            found = b.select(b.fcmp_ordered("<", other, found), other, found)
+        return found
+
 
 class _Pass:
     """Code that runs through the points of a block, `lanes` at a time, with one number each."""
@@ -187,8 +195,8 @@ class _Pass:
             if found is not None:
                 self.real.store(found, self.kept, place)
 
-    def end(self):
-        """Set the kept numbers of lanes beyond the last point to zero."""
+    def end(self, value):
+        """Set the kept numbers of lanes beyond the last point to a value."""
         b, real = self.real.builder, self.real
         count = b.sub(self.last, self.first)
         rest = b.and_(count, count.type(real.lanes - 1))
@@ -200,7 +208,7 @@ class _Pass:
             place = b.sub(count, rest)
             kept = real.load(self.kept, place)
             inside = b.icmp_signed("<", lanes, many)
-            real.store(b.select(inside, kept, real.constant(0.0)), self.kept, place)
+            real.store(b.select(inside, kept, real.constant(value)), self.kept, place)
 
     def sums(self, coordinates, add):
         """Hand Σ w y of all coordinate functions to `add`, Σ w first, some at a time."""
@@ -238,6 +246,13 @@ def _numbers(context, builder, kind, value, row=None):
     return builder.gep(array.data, [builder.mul(row, width)])
 
 
+def _rows(context, builder, kind, value, dim):
+    """Pointers to the rows of an array (D, columns)."""
+    points = _numbers(context, builder, kind, value)
+    columns = cgutils.unpack_tuple(builder, make_array(kind)(context, builder, value).shape)[1]
+    return [builder.gep(points, [builder.mul(columns, columns.type(d))]) for d in range(dim)]
+
+
 def _spreads(real, pointer, dim):
     """The first `dim` numbers of a row, each in all lanes."""
     b, index = real.builder, ir.IntType(64)
@@ -269,10 +284,8 @@ if not PLAIN:
         def code(context, builder, signature, args):
             b, real = builder, _Real(builder, 64, LANES)
             _widest(b)
-            x, start, stop, k = args[1], args[3], args[4], args[7]
-            points = _numbers(context, b, X, x)
-            columns = cgutils.unpack_tuple(b, make_array(X)(context, b, x).shape)[1]
-            rows = [b.gep(points, [b.mul(columns, columns.type(d))]) for d in range(dim)]
+            start, stop, k = args[3], args[4], args[7]
+            rows = _rows(context, b, X, args[1], dim)
             logs = None if isinstance(L, types.NoneType) else _numbers(context, b, L, args[2])
             at = _spreads(real, _numbers(context, b, near, args[5], k), dim)
             to = _spreads(real, _numbers(context, b, twice, args[6], k), dim)
@@ -296,7 +309,7 @@ if not PLAIN:
                     return real.exp2(b.fsub(b.fsub(real.load(logs, i), level), fall))
 
                 run.each(step)
-            run.end()
+            run.end(0.0)
             found = _numbers(context, b, out, args[11], k)
 
             def add(start, totals):
@@ -312,10 +325,61 @@ if not PLAIN:
         ), code
 
     @intrinsic
-    def weigh_single(typing, zeros, Y, block, slope, kappa, base, weighted, out):
-        """Σ w and Σ w y_i over a block of points into out (D + 1), in float32.
+    def least(typing, zeros, X, L, first, last, Q, row, lift, best, index):
+        """Replace best[0] by the least |x - x_i|² - lift L_i over first ≤ i < last, if less.
 
-        log2 w = ((base - kappa n_i) + Σ_d slope_d y_d) + l_i. Y is (blocks, rows, columns):
+        Its i, the first of equals, is then written to index[0]. X and L as for `weigh`, x = Q[row].
+        """
+        dim = len(zeros)
+
+        def code(context, builder, signature, args):
+            b, real = builder, _Real(builder, 64, LANES)
+            _widest(b)
+            start, stop, k = args[3], args[4], args[6]
+            rows = _rows(context, b, X, args[1], dim)
+            at = _spreads(real, _numbers(context, b, Q, args[5], k), dim)
+            logs, lifts = _numbers(context, b, L, args[2]), real.spread(args[7])
+            run = _Pass(real, start, stop)
+
+            def key(i, _):
+                found = b.fneg(b.fmul(lifts, real.load(logs, i)))
+                for d in range(dim):
+                    gap = b.fsub(real.load(rows[d], i), at[d])
+                    found = real.fma(gap, gap, found)
+                return found
+
+            run.each(key)
+            run.end(np.inf)
+            places = cgutils.alloca_once_value(b, real.constant(np.inf))
+            b.store(real.constant(np.inf), places)
+
+            def lower(i, kept):
+                old = b.load(places)
+                b.store(b.select(b.fcmp_ordered("<", kept, old), kept, old), places)
+
+            run.each(lower)
+            found = real.least(b.load(places))
+            record = _numbers(context, b, best, args[8])
+            with b.if_then(b.fcmp_ordered("<", found, b.load(record))):
+                b.store(found, record)
+                out = _numbers(context, b, index, args[9])
+                one = start.type(1)
+                with cgutils.for_range_slice(
+                    b, b.sub(stop, one), b.sub(start, one), start.type(-1), start.type, inc=False
+                ) as (i, _):
+                    here = b.load(b.gep(run.kept, [b.sub(i, start)]))
+                    with b.if_then(b.fcmp_ordered("==", here, found)):
+                        b.store(i, out)
+            return context.get_dummy_value()
+
+        size = types.intp
+        return types.void(zeros, X, L, size, size, Q, size, types.float64, best, index), code
+
+    @intrinsic
+    def weigh_single(typing, zeros, Y, block, row, slope, kappa, base, weighted, out):
+        """Σ w and Σ w y_i over a block of points into out[row], in float32.
+
+        log2 w = ((base - kappa n_i) + Σ_d slope[row]_d y_d) + l_i. Y is (blocks, rows, columns):
         row 0 has n_i, rows 1 to D have y_i, and row D + 1 has l_i, which is left out where
         `weighted` is None. The number of columns is a multiple of `LANES_SINGLE`.
         """
@@ -330,8 +394,8 @@ if not PLAIN:
             rows = [
                 b.gep(block_points, [b.mul(shape[2], shape[2].type(j))]) for j in range(dim + 2)
             ]
-            slopes = _spreads(real, _numbers(context, b, slope, args[3]), dim)
-            fall, level = real.spread(b.fneg(args[4])), real.spread(args[5])
+            slopes = _spreads(real, _numbers(context, b, slope, args[4], args[3]), dim)
+            fall, level = real.spread(b.fneg(args[5])), real.spread(args[6])
             run = _Pass(real, shape[2].type(0), shape[2])
             y = [lambda i, d=d: real.load(rows[1 + d], i) for d in range(dim)]
 
@@ -350,12 +414,13 @@ if not PLAIN:
                     return real.exp2(t)
 
                 run.each(step)
-            found = _numbers(context, b, out, args[7])
+            found = _numbers(context, b, out, args[8], args[3])
             run.sums(y, lambda start, totals: real.store(totals, found, ir.IntType(64)(start)))
             return context.get_dummy_value()
 
         real = types.float32
-        return types.void(zeros, Y, types.intp, slope, real, real, weighted, out), code
+        index = types.intp
+        return types.void(zeros, Y, index, index, slope, real, real, weighted, out), code
 
 else:
     _strict = nb.njit(cache=True, error_model="numpy")
@@ -387,14 +452,25 @@ else:
                 out[row, 1 + d] += w * (X[d, i] - near[row, d])
 
     @_strict
-    def weigh_single(zeros, Y, block, slope, kappa, base, weighted, out):
-        """Σ w and Σ w y_i over a block of points into out (D + 1), from float32 numbers."""
+    def least(zeros, X, L, first, last, Q, row, lift, best, index):
+        """Replace best[0] by the least |x - x_i|² - lift L_i over first ≤ i < last, if less."""
+        for i in range(first, last):
+            key = -(lift * L[i])
+            for d in range(len(zeros)):
+                gap = X[d, i] - Q[row, d]
+                key += gap * gap
+            if key < best[0]:
+                best[0], index[0] = key, i
+
+    @_strict
+    def weigh_single(zeros, Y, block, row, slope, kappa, base, weighted, out):
+        """Σ w and Σ w y_i over a block of points into out[row], from float32 numbers."""
         dim = len(zeros)
         sums = np.zeros(dim + 1)
         for i in range(Y.shape[2]):
             t = np.float64(base) - np.float64(kappa) * Y[block, 0, i]
             for d in range(dim):
-                t += np.float64(slope[d]) * Y[block, 1 + d, i]
+                t += np.float64(slope[row, d]) * Y[block, 1 + d, i]
             if weighted is not None:
                 t += Y[block, dim + 1, i]
             w = _power(t, CEILING_SINGLE, FLOOR_SINGLE)
@@ -402,4 +478,4 @@ else:
             for d in range(dim):
                 sums[1 + d] += w * Y[block, 1 + d, i]
         for j in range(dim + 1):
-            out[j] = sums[j]
+            out[row, j] = sums[j]

@@ -28,6 +28,7 @@ import math
 import numba as nb
 import numpy as np
 
+from .intrinsics import LANES, least
 from .threads import share
 
 ROWS = 16_384
@@ -71,11 +72,17 @@ def top_logs(L, levels):
     return boxes(L[:, None], levels)[1][:, 0].copy()
 
 
-def nearest(X, L, low, high, top_log, levels, Q, sigma):
-    """(B,) row of the point with the largest logit of each query, for points in order."""
+def nearest(X, L, low, high, top_log, levels, Q, sigma, zeros=None):
+    """(B,) row of the point with the largest logit of each query, for points in order.
+
+    Where `zeros` is a tuple of D zeros, X and L have the points side by side, (D, N + spare)
+    and (N + spare,) as `intrinsics.weigh` reads them, and leaves are searched in vectors.
+    """
+    count = X.shape[0] if zeros is None else X.shape[1] - LANES
     out = np.empty(Q.shape[0], dtype=np.int64)
-    work = Q.size * (levels + 1) * (4 + 4 * (X.shape[0] >> levels))
-    share(_nearest_tasks, Q.shape[0], work, X, L, low, high, top_log, levels, Q, sigma, out)
+    work = Q.size * (levels + 1) * (4 + 4 * (count >> levels))
+    arrays = (X, L, count, low, high, top_log, levels, Q, sigma, zeros, out)
+    share(_nearest_tasks, Q.shape[0], work, *arrays)
     return out
 
 
@@ -215,35 +222,37 @@ def _least(Q, q, low, high, top_log, twice, k):
 
 
 @_strict
-def _scan(X, L, Q, q, twice, first, last, best, row):
-    """The best of the rows first to last and of what was found before."""
+def _scan(X, L, first, last, Q, q, twice, best, row):
+    """Replace what was found by the best of the rows first to last, if that is better."""
     for i in range(first, last):
         total = 0.0
         for d in range(Q.shape[1]):
             gap = Q[q, d] - X[i, d]
             total += gap * gap
         key = total - twice * L[i]
-        if key < best:
-            best, row = key, i
-    return best, row
+        if key < best[0]:
+            best[0], row[0] = key, i
 
 
 @_strict
-def _nearest(X, L, low, high, top_log, levels, Q, q, twice, nodes, bounds):
+def _nearest(X, L, count, low, high, top_log, levels, Q, q, twice, zeros, nodes, bounds, best, row):
     """Depth first, the nearer child first; `nodes` and `bounds` are the stack."""
-    count, leaves = X.shape[0], (1 << levels) - 1
-    best, row = math.inf, 0
+    leaves = (1 << levels) - 1
+    best[0], row[0] = math.inf, 0
     nodes[0], bounds[0] = 0, -math.inf
     size = 1
     while size:
         size -= 1
         k, bound = nodes[size], bounds[size]
-        if bound > best:
+        if bound > best[0]:
             continue
         if k >= leaves:
             m = k - leaves
             a, b = _row(count, m, levels), _row(count, m + 1, levels)
-            best, row = _scan(X, L, Q, q, twice, a, b, best, row)
+            if zeros is None:
+                _scan(X, L, a, b, Q, q, twice, best, row)
+            else:
+                least(zeros, X, L, a, b, Q, q, twice, best, row)
             continue
         near, far = 2 * k + 1, 2 * k + 2
         lower = _least(Q, q, low, high, top_log, twice, near)
@@ -254,13 +263,15 @@ def _nearest(X, L, low, high, top_log, levels, Q, q, twice, nodes, bounds):
         nodes[size], bounds[size] = far, upper
         nodes[size + 1], bounds[size + 1] = near, lower
         size += 2
-    return row
 
 
 @_unlocked
-def _nearest_tasks(first, last, X, L, low, high, top_log, levels, Q, sigma, out):
-    nodes = np.empty(levels + 2, dtype=np.int64)
-    bounds = np.empty(levels + 2)
+def _nearest_tasks(first, last, X, L, count, low, high, top_log, levels, Q, sigma, zeros, out):
+    nodes, row = np.empty(levels + 2, dtype=np.int64), np.empty(1, dtype=np.int64)
+    bounds, best = np.empty(levels + 2), np.empty(1)
     for q in range(first, last):
         twice = 2.0 * sigma[q] * sigma[q]
-        out[q] = _nearest(X, L, low, high, top_log, levels, Q, q, twice, nodes, bounds)
+        _nearest(
+            X, L, count, low, high, top_log, levels, Q, q, twice, zeros, nodes, bounds, best, row
+        )
+        out[q] = row[0]

@@ -33,8 +33,9 @@ class _Tree(NamedTuple):
     """The power of two that the sites were divided by."""
     order: NDArray[np.int64]
     points: Floats
-    """(N, D)."""
+    """(D, N + spare), side by side."""
     logs: Floats
+    """(N + spare,)."""
     low: Floats
     high: Floats
     top: Floats
@@ -66,10 +67,10 @@ class Fused:
 
         tree = self._tree
         x, sigma = q / tree.unit, s / tree.unit
-        row = leaves.nearest(*tree[2:], x, np.minimum(sigma, _check.SIGMA_LIMIT))
-        near = tree.points[row]
+        row = leaves.nearest(*tree[2:], x, np.minimum(sigma, _check.SIGMA_LIMIT), self._zeros)
+        near = np.ascontiguousarray(tree.points[:, row].T)
         base = np.zeros(len(x)) if self._bits is None else self._bits[row]
-        given = (self._columns, self._bits, self._zeros)
+        given = (tree.points, self._bits, self._zeros)
         if single:
             arrays = (*given[:2], self._blocks, given[2], x, near, row, base, inverse(sigma))
             total, moment = fused.sums_single(*arrays)
@@ -83,7 +84,7 @@ class Fused:
 
     @cached_property
     def _tree(self) -> _Tree:
-        from ..kernels import leaves
+        from ..kernels import fused, leaves
 
         points, logs = self.sites.points, self.sites.logs
         spread = float((points.max(axis=0) - points.min(axis=0)).max())
@@ -92,30 +93,22 @@ class Fused:
         rows, heights = points[order] / unit, logs[order]
         low, high = leaves.boxes(rows, levels)
         top = leaves.top_logs(heights, levels)
-        return _Tree(unit, order, rows, heights, low, high, top, levels)
+        sides = fused.columns(rows), fused.columns(heights[:, None])[0]
+        return _Tree(unit, order, *sides, low, high, top, levels)
 
     @cached_property
     def _bits(self) -> Floats | None:
-        """Log-weights to base 2 with columns to spare, None where they are all equal."""
-        from ..kernels import fused
-
-        logs = self._tree.logs
-        if logs.min() == logs.max():
-            return None
-        return np.asarray(fused.columns(logs[:, None])[0] * np.log2(np.e))
-
-    @cached_property
-    def _columns(self) -> Floats:
-        from ..kernels import fused
-
-        return np.asarray(fused.columns(self._tree.points))
+        """Log-weights to base 2, None where they are all equal."""
+        logs = self.sites.logs
+        return None if logs.min() == logs.max() else np.asarray(self._tree.logs * np.log2(np.e))
 
     @cached_property
     def _blocks(self) -> Any:
         from ..kernels import fused
 
-        bits = np.zeros(len(self._tree.points)) if self._bits is None else self._bits
-        return fused.blocks(self._tree.points, bits)
+        count = len(self.sites.logs)
+        bits = np.zeros(count) if self._bits is None else self._bits[:count]
+        return fused.blocks(np.ascontiguousarray(self._tree.points[:, :count].T), bits)
 
     @property
     def _zeros(self) -> tuple[float, ...]:
