@@ -12,7 +12,7 @@ maximum is kept, and sums over different points are added as they are.
 Float64. Every factor is again a difference of inputs. With ε = 2⁻⁵³ and q̄_i as
 in `dense`, a logit is off by at most ε((D + 12) q̄_i/2σ² + 4|l_i| + 4|l_r|) nats: five
 roundings of each summand, measured in |e|(|x - x_i| + |a|), D of their sum, six
-of the factor and one at the end. A weight is off by that and 4ε of 2^t. Weights
+of the factor and one at the end. A weight is off by that and 5ε of 2^t. Weights
 below 2⁻⁹⁰⁰ are zero.
 
 Float32, for results that are kept in float32. Points stand in blocks that are
@@ -25,12 +25,15 @@ With κ = log2 e/2σ², u = 2⁻²⁴, r = max |y_i|, base B = top_l - l_r - κ�
 spread of the block's log-weights below their top, all logits in bits, a logit of
 the block is off by at most
 
-    E = u((D + 3)(|B| + λ) + (D + 6) κ r (r + 2|z|)) + 2⁻⁵⁰ κ Σ_d |c - x_r|_d |z - a|_d,
+    E = u(4(|B| + λ) + (10 + g) κ r (r + 2|z|)) + 2⁻⁵⁰ κ Σ_d |c - x_r|_d |z - a|_d,
 
-one u for each of y, n, κ, B and the slopes -2κz, and one for each of D + 2 operations on
-parts no larger than |B| + λ + κr(r + 2|z|). No logit of the block exceeds
+with g = ⌈log2 ⌈D/4⌉⌉ for D ≤ 12 and one more beyond: one u each for y, n, κ, B, l and the
+slopes -2κz; at most four for a group of four products, g for the sum of the groups, and
+one each for n, B and l on parts no larger than |B| + λ + κr(r + 2|z|). No logit of the block exceeds
 
-    U = B + κ r(2|z| - r)  for |z| > r,    B + κ|z|²  otherwise.
+    U = B + κ r(2|z| - r)  for |z| > r,    B + κ|z|²  otherwise,
+
+which the distance of x from the block's box may lower.
 
 A block is summed in float32 where E ≤ `TOLERANCE`, or where all its weights
 together stay below 2⁻²⁵ of the sum whatever E does to them (U + E ≤ -26 - log2 N);
@@ -61,10 +64,10 @@ from .intrinsics import (
 )
 from .threads import share
 
-TOLERANCE = 2.0**-13
-"""Largest error, in bits, of a float32 logit that matters: 1e-4 nats."""
+TOLERANCE = 2.0**-11
+"""Largest error, in bits, of a float32 logit that matters: 3.4e-4 nats."""
 
-COMPACT = 256
+COMPACT = 512
 """Points in a float32 block, at most."""
 
 CHUNK, MAX_CHUNKS = 4096, 32
@@ -92,6 +95,8 @@ class Blocks(NamedTuple):
     """(blocks, D + 2, columns): n_i, y_i and log2 weights below their top; n = ∞ beyond the end."""
     centre: np.ndarray
     """(blocks, D)."""
+    halves: np.ndarray
+    """(blocks, D) half the widths of their boxes."""
     radius: np.ndarray
     """(blocks,) r = max |y_i|."""
     top: np.ndarray
@@ -120,7 +125,8 @@ def blocks(X, bits):
     data[:, 0] = np.inf
     radius, top, spread = np.empty(many), np.empty(many), np.empty(many)
     share(_pack_tasks, many, 4 * X.size, X, bits, depth, centre, data, radius, top, spread)
-    return Blocks(data, centre, radius, top, spread, depth)
+    halves = np.maximum(high[many - 1 :] - centre, centre - low[many - 1 :])
+    return Blocks(data, centre, halves, radius, top, spread, depth)
 
 
 @_unlocked
@@ -216,16 +222,29 @@ _SKIP, _SINGLE, _DOUBLE = 0, 1, 2
 
 
 @_strict
-def _plan(centre, m, r, x, away, near, count, head, spread, kappa, small, plan, level, slope):
+def _doublings(D):
+    """g: additions that a sum of four products meets in a float32 logit."""
+    found = 0
+    while 4 << found < D:
+        found += 1
+    return found + (D > 12)
+
+
+@_strict
+def _plan(centre, half, m, r, x, away, near, count, head, spread, kappa, small, plan, level, slope):
     """How to sum block m for each query of a tile; its B, and its slopes. See the module.
 
     x, away = x - x_r and near are (D, TILE).
     """
     D = x.shape[0]
+    factor = 10 + _doublings(D)
     for k in range(count):
-        square, fall, parts = 0.0, 0.0, 0.0
+        square, fall, parts, outside, reference = 0.0, 0.0, 0.0, 0.0, 0.0
         for d in range(D):
             z = centre[m, d] - x[d, k]
+            beyond = max(abs(z) - half[m, d], 0.0)
+            outside += beyond * beyond
+            reference += away[d, k] * away[d, k]
             term = (centre[m, d] - near[d, k]) * (z - away[d, k])
             square += z * z
             fall += term
@@ -233,10 +252,16 @@ def _plan(centre, m, r, x, away, near, count, head, spread, kappa, small, plan, 
             slope[k, d] = -2.0 * kappa[k] * z
         z = math.sqrt(square)
         base = head[k] - kappa[k] * fall
-        rounded = (D + 3) * (abs(base) + spread) + (D + 6) * kappa[k] * r * (r + 2.0 * z)
+        rounded = 4 * (abs(base) + spread) + factor * kappa[k] * r * (r + 2.0 * z)
         error = 2.0**-24 * rounded + 2.0**-50 * kappa[k] * parts
         reach = r * (2.0 * z - r) if z > r else square
-        most = (base + kappa[k] * reach) + error
+        ball = base + kappa[k] * reach
+        box = (
+            head[k]
+            + kappa[k] * (reference - (1.0 - 1e-12) * outside)
+            + 1e-12 * kappa[k] * reference
+        )
+        most = min(ball, box) + error
         exact = kappa[k] * (1.0 + z) < LARGEST_SLOPE
         level[k] = base
         plan[k] = _DOUBLE
@@ -275,6 +300,7 @@ def _single_tasks(
     many,
     data,
     centre,
+    halves,
     radius,
     top,
     spread,
@@ -308,6 +334,7 @@ def _single_tasks(
                 head[k] = top[m] - base[q0 + k]
             _plan(
                 centre,
+                halves,
                 m,
                 radius[m],
                 x,

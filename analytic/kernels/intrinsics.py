@@ -11,10 +11,10 @@ of lanes are fixed, whatever the machine, and so are all results.
 - n comes from adding and subtracting 1.5·2⁵² (1.5·2²³), whose last bits then
   hold n; these are added to the exponent of p(f);
 - p is the minimax polynomial of 2^f in relative error, of degree 10, off by
-  2.1e-16 (degree 6, off by 5.6e-10 beside its rounded coefficients);
+  2.1e-16 (degree 6, off by 1.9e-9 beside its rounded coefficients);
 - logits are held to at most `CEILING`; below `FLOOR` the result is exactly 0.
 
-With the rounding of its Horner scheme 2^t is right to 2 units in the last place.
+With the roundings of its evaluation 2^t is right to 5 (3) units in the last place.
 
 If Numba's or LLVM's interface is not the one known here, or the environment
 variable ANALYTIC_PLAIN_KERNELS is set, the same functions are ordinary Numba
@@ -28,6 +28,14 @@ import os
 
 import numba as nb
 import numpy as np
+
+try:
+    from llvmlite import ir
+    from numba.core import cgutils, types
+    from numba.extending import intrinsic
+    from numba.np.arrayobj import make_array
+except ImportError:  # pragma: no cover - these are Numba's own parts, and may move
+    ir = None
 
 LANES, LANES_SINGLE = 8, 16
 """Points that are handled at a time; arrays of points end in as many spare columns."""
@@ -46,7 +54,7 @@ FLOOR, FLOOR_SINGLE = -900.0, -90.0
 
 POLYNOMIAL = (
     1.0,
-    0.6931471805599453,
+    0.6931471805599497,
     0.24022650695908768,
     0.05550410866445883,
     0.00961812910803459,
@@ -69,18 +77,6 @@ POLYNOMIAL_SINGLE = tuple(
         0.00015345812161311629,
     )
 )
-
-try:
-    if os.environ.get("ANALYTIC_PLAIN_KERNELS"):
-        raise ImportError("plain kernels were asked for")
-    from llvmlite import ir
-    from numba.core import cgutils, types
-    from numba.extending import intrinsic
-    from numba.np.arrayobj import make_array
-
-    PLAIN = False
-except Exception:  # whatever a future version may raise
-    PLAIN = True
 
 
 class _Real:
@@ -119,6 +115,10 @@ class _Real:
         """x y + z, in one rounding where the machine can."""
         b = self.builder
         return b.fadd(b.fmul(x, y, flags=("contract",)), z, flags=("contract",))
+
+    def sum(self, terms):
+        """Of one or two terms."""
+        return self.builder.fadd(*terms) if len(terms) == 2 else terms[0]
 
     def horner(self, coefficients, x):
         *rest, found = (self.constant(c) for c in coefficients)
@@ -164,15 +164,6 @@ class _Real:
             vectors = [b.fadd(*(b.shuffle_vector(*pair, mask) for mask in masks)) for pair in pairs]
         return vectors[0]
 
-    def least(self, vector):
-        """The least of all lanes."""
-        b, index = self.builder, ir.IntType(32)
-        found = b.extract_element(vector, index(0))
-        for lane in range(1, self.lanes):
-            other = b.extract_element(vector, index(lane))
-            found = b.select(b.fcmp_ordered("<", other, found), other, found)
-        return found
-
 
 class _Pass:
     """Code that runs through the points of a block, `lanes` at a time, with one number each."""
@@ -209,6 +200,24 @@ class _Pass:
             kept = real.load(self.kept, place)
             inside = b.icmp_signed("<", lanes, many)
             real.store(b.select(inside, kept, real.constant(value)), self.kept, place)
+
+    def least(self, value):
+        """The least value(i, kept number)."""
+        b, real = self.real.builder, self.real
+        place = cgutils.alloca_once_value(b, real.constant(np.inf))
+        b.store(real.constant(np.inf), place)
+
+        def lower(a, c):
+            return b.select(b.fcmp_ordered("<", a, c), a, c)
+
+        def step(i, kept):
+            b.store(lower(value(i, kept), b.load(place)), place)
+
+        self.each(step)
+        lanes = [b.extract_element(b.load(place), ir.IntType(32)(k)) for k in range(real.lanes)]
+        while len(lanes) > 1:
+            lanes = [lower(*pair) for pair in zip(lanes[0::2], lanes[1::2], strict=True)]
+        return lanes[0]
 
     def sums(self, coordinates, add):
         """Hand Σ w y of all coordinate functions to `add`, Σ w first, some at a time."""
@@ -259,11 +268,31 @@ def _spreads(real, pointer, dim):
     return [real.spread(b.load(b.gep(pointer, [index(d)]))) for d in range(dim)]
 
 
+def _works():
+    """Whether code can be written: tried on a function that is then thrown away."""
+    if os.environ.get("ANALYTIC_PLAIN_KERNELS") or ir is None:
+        return False
+    try:
+        kind = ir.FunctionType(ir.VoidType(), [ir.DoubleType()])
+        function = ir.Function(ir.Module(), kind, "trial")
+        builder = ir.IRBuilder(function.append_basic_block())
+        real = _Real(builder, 64, LANES)
+        _widest(builder)
+        real.totals([real.exp2(real.spread(function.args[0]))] * 3)
+        str(function)
+    except Exception:  # whatever another version may raise
+        return False
+    return True
+
+
+PLAIN = not _works()
+"""Whether the functions below are ordinary Numba loops."""
+
 if not PLAIN:
 
     @intrinsic
     def exp2(typing, t):
-        """2^t of a float64 or float32, to 3 units in the last place."""
+        """2^t of a float64 or float32."""
 
         def code(context, builder, signature, args):
             return _Real(builder, t.bitwidth, 0).exp2(args[0])
@@ -350,26 +379,19 @@ if not PLAIN:
 
             run.each(key)
             run.end(np.inf)
-            places = cgutils.alloca_once_value(b, real.constant(np.inf))
-            b.store(real.constant(np.inf), places)
-
-            def lower(i, kept):
-                old = b.load(places)
-                b.store(b.select(b.fcmp_ordered("<", kept, old), kept, old), places)
-
-            run.each(lower)
-            found = real.least(b.load(places))
+            found = run.least(lambda i, kept: kept)
             record = _numbers(context, b, best, args[8])
             with b.if_then(b.fcmp_ordered("<", found, b.load(record))):
                 b.store(found, record)
-                out = _numbers(context, b, index, args[9])
-                one = start.type(1)
-                with cgutils.for_range_slice(
-                    b, b.sub(stop, one), b.sub(start, one), start.type(-1), start.type, inc=False
-                ) as (i, _):
-                    here = b.load(b.gep(run.kept, [b.sub(i, start)]))
-                    with b.if_then(b.fcmp_ordered("==", here, found)):
-                        b.store(i, out)
+                lanes = ir.Constant(real.type, [float(lane) for lane in range(LANES)])
+
+                def where(i, kept):
+                    here = b.fcmp_ordered("==", kept, real.spread(found))
+                    i = b.fadd(real.spread(b.sitofp(i, real.scalar)), lanes)
+                    return b.select(here, i, real.constant(np.inf))
+
+                place = b.fptosi(run.least(where), start.type)
+                b.store(place, _numbers(context, b, index, args[9]))
             return context.get_dummy_value()
 
         size = types.intp
@@ -379,7 +401,8 @@ if not PLAIN:
     def weigh_single(typing, zeros, Y, block, row, slope, kappa, base, weighted, out):
         """Σ w and Σ w y_i over a block of points into out[row], in float32.
 
-        log2 w = ((base - kappa n_i) + Σ_d slope[row]_d y_d) + l_i. Y is (blocks, rows, columns):
+        log2 w = ((Σ_d slope[row]_d y_d - kappa n_i) + base) + l_i, the first sum in groups of
+        four that are added in pairs, so that few roundings meet. Y is (blocks, rows, columns):
         row 0 has n_i, rows 1 to D have y_i, and row D + 1 has l_i, which is left out where
         `weighted` is None. The number of columns is a multiple of `LANES_SINGLE`.
         """
@@ -403,12 +426,18 @@ if not PLAIN:
                 ends = d0 + 2 * HELD >= dim
 
                 def step(i, t, d0=d0, ends=ends):
-                    if d0 == 0:
-                        t = real.fma(real.load(rows[0], i), fall, level)
-                    for d in range(d0, min(d0 + 2 * HELD, dim)):
-                        t = real.fma(slopes[d], y[d](i), t)
+                    parts = [] if d0 else [b.fmul(real.load(rows[0], i), fall)]
+                    for d in range(d0, min(d0 + 2 * HELD, dim), 4):
+                        part = b.fmul(slopes[d], y[d](i))
+                        for e in range(d + 1, min(d + 4, d0 + 2 * HELD, dim)):
+                            part = real.fma(slopes[e], y[e](i), part)
+                        parts.append(part)
+                    while len(parts) > 1:
+                        parts = [real.sum(parts[k : k + 2]) for k in range(0, len(parts), 2)]
+                    t = parts[0] if d0 == 0 else b.fadd(t, parts[0])
                     if not ends:
                         return t
+                    t = b.fadd(t, level)
                     if not isinstance(weighted, types.NoneType):
                         t = b.fadd(t, real.load(rows[dim + 1], i))
                     return real.exp2(t)

@@ -72,16 +72,17 @@ def top_logs(L, levels):
     return boxes(L[:, None], levels)[1][:, 0].copy()
 
 
-def nearest(X, L, low, high, top_log, levels, Q, sigma, zeros=None):
+def nearest(X, L, low, high, top_log, levels, Q, sigma, zeros=None, nats=0.0):
     """(B,) row of the point with the largest logit of each query, for points in order.
 
     Where `zeros` is a tuple of D zeros, X and L have the points side by side, (D, N + spare)
     and (N + spare,) as `intrinsics.weigh` reads them, and leaves are searched in vectors.
+    A point is good enough whose logit is within so many `nats` of the largest.
     """
     count = X.shape[0] if zeros is None else X.shape[1] - LANES
     out = np.empty(Q.shape[0], dtype=np.int64)
     work = Q.size * (levels + 1) * (4 + 4 * (count >> levels))
-    arrays = (X, L, count, low, high, top_log, levels, Q, sigma, zeros, out)
+    arrays = (X, L, count, low, high, top_log, levels, Q, sigma, zeros, nats, out)
     share(_nearest_tasks, Q.shape[0], work, *arrays)
     return out
 
@@ -235,7 +236,9 @@ def _scan(X, L, first, last, Q, q, twice, best, row):
 
 
 @_strict
-def _nearest(X, L, count, low, high, top_log, levels, Q, q, twice, zeros, nodes, bounds, best, row):
+def _nearest(
+    X, L, count, low, high, top_log, levels, Q, q, twice, zeros, spare, nodes, bounds, best, row
+):
     """Depth first, the nearer child first; `nodes` and `bounds` are the stack."""
     leaves = (1 << levels) - 1
     best[0], row[0] = math.inf, 0
@@ -244,7 +247,7 @@ def _nearest(X, L, count, low, high, top_log, levels, Q, q, twice, zeros, nodes,
     while size:
         size -= 1
         k, bound = nodes[size], bounds[size]
-        if bound > best[0]:
+        if bound + spare > best[0]:
             continue
         if k >= leaves:
             m = k - leaves
@@ -266,12 +269,30 @@ def _nearest(X, L, count, low, high, top_log, levels, Q, q, twice, zeros, nodes,
 
 
 @_unlocked
-def _nearest_tasks(first, last, X, L, count, low, high, top_log, levels, Q, sigma, zeros, out):
+def _nearest_tasks(
+    first, last, X, L, count, low, high, top_log, levels, Q, sigma, zeros, nats, out
+):
     nodes, row = np.empty(levels + 2, dtype=np.int64), np.empty(1, dtype=np.int64)
     bounds, best = np.empty(levels + 2), np.empty(1)
     for q in range(first, last):
         twice = 2.0 * sigma[q] * sigma[q]
+        spare = nats * twice
         _nearest(
-            X, L, count, low, high, top_log, levels, Q, q, twice, zeros, nodes, bounds, best, row
+            X,
+            L,
+            count,
+            low,
+            high,
+            top_log,
+            levels,
+            Q,
+            q,
+            twice,
+            zeros,
+            spare,
+            nodes,
+            bounds,
+            best,
+            row,
         )
         out[q] = row[0]

@@ -19,8 +19,11 @@ from .. import _check
 from ._base import Floats, Sites, Softmax, inverse
 from .dense import BAD_REFERENCE, Dense
 
-LEAF = 32
-"""Points in a leaf of the tree, at most."""
+LEAF = 128
+"""Points in a leaf of the tree, at most (twice as many from six dimensions on)."""
+
+NEAR = 2.0
+"""With float32 sums, a reference this many nats below the heaviest point will do."""
 
 REACH = 1e100
 """Queries farther from their nearest point than this, in units of the data's range, are Dense's."""
@@ -67,7 +70,8 @@ class Fused:
 
         tree = self._tree
         x, sigma = q / tree.unit, s / tree.unit
-        row = leaves.nearest(*tree[2:], x, np.minimum(sigma, _check.SIGMA_LIMIT), self._zeros)
+        heat = np.minimum(sigma, _check.SIGMA_LIMIT)
+        row = leaves.nearest(*tree[2:], x, heat, self._zeros, NEAR if single else 0.0)
         near = np.ascontiguousarray(tree.points[:, row].T)
         base = np.zeros(len(x)) if self._bits is None else self._bits[row]
         given = (tree.points, self._bits, self._zeros)
@@ -89,7 +93,7 @@ class Fused:
         points, logs = self.sites.points, self.sites.logs
         spread = float((points.max(axis=0) - points.min(axis=0)).max())
         unit = float(2.0 ** np.frexp(spread)[1]) if spread else 1.0
-        order, levels = leaves.build(points, LEAF)
+        order, levels = leaves.build(points, LEAF if points.shape[1] < 6 else 2 * LEAF)
         rows, heights = points[order] / unit, logs[order]
         low, high = leaves.boxes(rows, levels)
         top = leaves.top_logs(heights, levels)
