@@ -338,6 +338,13 @@ def test_zero_noise_is_the_nearest_point(case: Case) -> None:
             assert np.linalg.norm(found - x) <= distance.min() * (1 + 1e-7) + 1e-7
 
 
+@pytest.mark.parametrize("sigma", [0.0, 1e-310, 1e-200])
+def test_zero_noise_on_many_points(sigma: float) -> None:
+    """The nearest point may be in any block, and all others at no finite logit."""
+    rows = np.random.default_rng(0).standard_normal((700, 2))
+    same(OptimalDenoiser(rows)(rows + 1e-9, sigma), rows)
+
+
 @pytest.mark.parametrize("sigma", [0.0, 5e-324, 1e-310, 1e-200, 1e-30])
 def test_ties_are_averaged_by_weight(sigma: float) -> None:
     denoiser = OptimalDenoiser(PointSet([[1.0, 0.0], [-1.0, 0.0], [0.0, 9.0]], [3.0, 1.0, 4.0]))

@@ -226,7 +226,7 @@ def _softmax(X, L, Q, inv, ref, q0, q1, c, rows, top, index, s0, s1):
                 top[c, q] = block_top
                 index[c, q] = block_index
             ceiling = min(top[c, q], OVERSHOOT)
-            if block_top - ceiling < UNDERFLOW:
+            if block_top == -math.inf or block_top - ceiling < UNDERFLOW:
                 continue
             total = 0.0
             for d in range(D):
