@@ -1,4 +1,4 @@
-"""The fused softmax against the dense one and 50-digit arithmetic, and what must not matter to it."""
+"""The fused softmax against the dense one and 50 digits, and what must not matter to it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def agree(case: Case) -> None:
         assert abs(one - other) <= 3 * bound.log_prob
 
 
-@given(cases(max_dim=8))
+@given(cases(max_dim=3))
 def test_agrees_with_dense(case: Case) -> None:
     agree(case)
 
@@ -98,7 +98,7 @@ def test_agrees_with_dense_on_many_points(seed: int, kind: str) -> None:
 
 def test_within_the_stated_bound_of_50_digits() -> None:
     worst = {"mean": 0.0, "log_prob": 0.0}
-    for seed in range(120):
+    for seed in range(80):
         points, x, sigma, _ = random_case(seed)
         true, bound = exact(points, x, sigma), allowance(points, x, sigma)
         given = sites(points)
@@ -114,7 +114,7 @@ def test_within_the_stated_bound_of_50_digits() -> None:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("dim", [1, 2, 8, 16])
+@pytest.mark.parametrize("dim", [1, 8, 16])
 def test_float32_keeps_its_log_weights(dim: int, weighted: bool) -> None:
     """Mean and density at every level, also where float32 coordinates alone would fail."""
     rng = np.random.default_rng(dim)
@@ -132,8 +132,8 @@ def test_float32_keeps_its_log_weights(dim: int, weighted: bool) -> None:
         assert (error <= 2 * tolerance * reach + 1e-6 * min(20 * sigma, 20)).all()
 
 
-def test_float32_is_used_and_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tolerance of zero gives float64's answer; an endless one breaks the promise."""
+def test_float32_is_used_and_left() -> None:
+    """Float32 where it is good enough, exactly float64 where it is not."""
     rng = np.random.default_rng(0)
     points = PointSet(rng.standard_normal((2000, 2)))
     x = points.points[:30] + 1e-3
@@ -175,6 +175,8 @@ def test_far_queries_are_dense(distance: float) -> None:
         for single in (False, True):
             found = ask(Fused, points, x, sigma, single=single)
             assert np.isfinite(found.log_sum).all()
+            if sigma <= 1.0 and distance <= 1e12:
+                np.testing.assert_array_equal(found.ref, true.ref)
             if sigma == distance:
                 tolerance = 1e-3 if single else 1e-13
                 np.testing.assert_allclose(mean(points, found), mean(points, true), atol=tolerance)
@@ -241,6 +243,26 @@ def test_threads_do_not_matter(wide: tuple, single: bool, monkeypatch: pytest.Mo
     for k in (2, 4):
         same(found[k], found[0])
         same(found[k + 1], found[0], slice(0, 1))
+
+
+def test_many_chunks_agree_with_dense(wide: tuple) -> None:
+    given, x, s = wide
+    true = Dense(given).softmax(x, s)
+    for single in (False, True):
+        found = Fused(given).softmax(x, s, single)
+        one, other = (given.points[m.ref] + m.shift for m in (found, true))
+        tolerance = 1e-3 if single else 1e-9
+        keep = np.linalg.norm(x, axis=1) < 1e6 * s**2
+        assert keep.sum() > 20
+        np.testing.assert_allclose(one[keep], other[keep], rtol=0, atol=tolerance)
+
+
+def test_float32_has_the_reference_at_no_distance_from_itself() -> None:
+    points = PointSet([[0.1], [0.7], [1.3]])
+    found = ask(Fused, points, points.points, 0.04, single=True)
+    np.testing.assert_array_equal(found.shift, 0.0)
+    plain = ask(Fused, points, points.points, 0.3, single=True).shift
+    assert (plain != ask(Fused, points, points.points, 0.3).shift).any()
 
 
 def test_references_are_numbered_as_given() -> None:

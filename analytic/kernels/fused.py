@@ -29,7 +29,8 @@ the block is off by at most
 
 with g = ⌈log2 ⌈D/4⌉⌉ for D ≤ 12 and one more beyond: one u each for y, n, κ, B, l and the
 slopes -2κz; at most four for a group of four products, g for the sum of the groups, and
-one each for n, B and l on parts no larger than |B| + λ + κr(r + 2|z|). No logit of the block exceeds
+one each for n, B and l on parts no larger than |B| + λ + κr(r + 2|z|). No logit of the
+block exceeds
 
     U = B + κ r(2|z| - r)  for |z| > r,    B + κ|z|²  otherwise,
 
