@@ -27,10 +27,9 @@ the block is off by at most
 
     E = u(4(|B| + λ) + (10 + g) κ r (r + 2|z|)) + 2⁻⁵⁰ κ Σ_d |c - x_r|_d |z - a|_d,
 
-with g = ⌈log2 ⌈D/4⌉⌉ for D ≤ 12 and one more beyond: one u each for y, n, κ, B, l and the
-slopes -2κz; at most four for a group of four products, g for the sum of the groups, and
-one each for n, B and l on parts no larger than |B| + λ + κr(r + 2|z|). No logit of the
-block exceeds
+with g = ⌈log2 ⌈D/4⌉⌉ + ⌊(D - 1)/12⌋: one u each for y, n, κ, B, l and the slopes -2κz; at
+most four for a group of four products, g for the sum of the groups, and one each for n, B
+and l, on parts no larger than |B| + λ + κr(r + 2|z|). No logit of the block exceeds
 
     U = B + κ r(2|z| - r)  for |z| > r,    B + κ|z|²  otherwise,
 
@@ -228,7 +227,7 @@ def _doublings(D):
     found = 0
     while 4 << found < D:
         found += 1
-    return found + (D > 12)
+    return found + (D - 1) // 12
 
 
 @_strict
