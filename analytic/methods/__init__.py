@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from ._base import TINY, Method, Sites, Softmax, inverse
 from .dense import Dense
+from .tree import Tree
 
-__all__ = ["TINY", "Dense", "Method", "Sites", "Softmax", "inverse"]
+__all__ = ["TINY", "Dense", "Method", "Sites", "Softmax", "Tree", "inverse"]
