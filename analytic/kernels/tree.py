@@ -331,8 +331,9 @@ def _one(
     X, L, boxes, links, mass, width, slot, centre, half, charge, z, rule,
     x, own, xr, double, inv, lr, pr, tol, nodes, gaps, f, g, A, A3, B, zeros,
 ):  # fmt: skip
-    """S, g and τ S of one query."""
+    """S, g and τ S of one query; nodes, columns and boxes that it took."""
     D = len(zeros)
+    opened, summed, boxed = 0, 0, 0
     reach, squeeze, log_c, widest = rule
     scaled = inv * HALF_LOG2E
     total = 0.0
@@ -354,6 +355,7 @@ def _one(
             error = pr * mass[k] * exp2(min(bound, HIGH))
             hope = pr * mass[k] * exp2(min(-(gap * inv) * scaled, HIGH))
             if left + error <= 0.375 * tol * (max(total, 1.0) + hope):
+                boxed += 1
                 value, shift, tame = _interpolated(
                     charge, z, centre, half, j, xr, double, inv, scaled, f, g, A, A3, B, zeros
                 )
@@ -369,18 +371,20 @@ def _one(
             a, b = np.uint64(links[k, 1]), np.uint64(links[k, 2])
             value, shift = _near(X, L, a, b, xr, double, inv, scaled, lr, zeros)
             taken = True
+            summed += links[k, 2] - links[k, 1]
             total += value
             for d in range(D):
                 moved = tuple_setitem(moved, d, moved[d] + shift[d])
         if taken:
             if size == 0:
-                return total, moved, left
+                return total, moved, left, (opened, summed, boxed)
             if 0.125 * tol * total > 2.0 * least:
                 least = 0.125 * tol * total
                 cut = math.log2(pr / least)
             size -= 1
             k, gap = nodes[size], gaps[size]
             continue
+        opened += 1
         far = near + 1
         gap = conceded(box_square(boxes, near, x), own, D)
         other = conceded(box_square(boxes, far, x), own, D)
@@ -398,7 +402,7 @@ def _one(
 @_unlocked
 def _sum_tasks(
     first, last, X, L, boxes, links, mass, width, logs, top, depth,
-    slot, centre, half, charge, z, rule, Q, inv, tol, zeros, column, out,
+    slot, centre, half, charge, z, rule, Q, inv, tol, zeros, column, out, effort,
 ):  # fmt: skip
     D, n = len(zeros), z.shape[0]
     nodes, gaps = np.empty(depth + 2, dtype=np.int64), np.empty(depth + 2)
@@ -422,7 +426,7 @@ def _sum_tasks(
             xr = tuple_setitem(xr, d, X[d, i])
             double = tuple_setitem(double, d, gap + gap)
             own += gap * gap
-        total, moved, left = _one(
+        total, moved, left, taken = _one(
             X, L, boxes, links, mass, width, slot, centre, half, charge, z, rule,
             x, own, xr, double, inv[q], _own_log(L, i), np.exp2(-logs[i]), tol,
             nodes, gaps, f, g, A, A3, B, zeros,
@@ -432,11 +436,17 @@ def _sum_tasks(
         out[q, 1] = left
         for d in range(D):
             out[q, 2 + d] = moved[d]
+        for j in range(3):
+            effort[q, j] = taken[j]
 
 
 def sums(tree, boxes, Q, inv, tol):
-    """Column of the reference (B,), and (B, D + 2) S, τ S and g of each query."""
+    """Column of the reference (B,), (B, D + 2) S, τ S and g, and the effort (B, 3) of each query.
+
+    The effort counts nodes opened, columns summed and boxes interpolated.
+    """
     B, D = Q.shape
     column, out = np.empty(B, dtype=np.int64), np.empty((B, D + 2))
-    share(_sum_tasks, B, B * 2000, *tree, *boxes, Q, inv, tol, (0.0,) * D, column, out)
-    return column, out
+    effort = np.empty((B, 3), dtype=np.int64)
+    share(_sum_tasks, B, B * 2000, *tree, *boxes, Q, inv, tol, (0.0,) * D, column, out, effort)
+    return column, out, effort

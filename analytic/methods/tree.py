@@ -59,34 +59,44 @@ class Tree:
 
     def softmax(self, q: Floats, s: Floats, single: bool = False) -> Softmax:
         """Softmax for queries q (B, D) and bandwidths s (B,) ≥ 0."""
-        count = len(q)
-        found = Softmax(
-            np.empty(count, np.int64), np.empty(count), np.empty_like(q), np.empty(count)
-        )
-        wide = s >= self._coarse_from
-        for rows, coarse in ((np.flatnonzero(wide), True), (np.flatnonzero(~wide), False)):
-            if rows.size:
-                _put(found, rows, self._summed(q[rows], s[rows], single, coarse))
-        bad = np.flatnonzero(~(found.log_sum < BAD_REFERENCE) | ~(found.truncation < 1.0))
-        if bad.size:
-            _put(found, bad, Dense(self.sites).softmax(q[bad], s[bad], single))
-        return found
-
-    def _summed(self, q: Floats, s: Floats, single: bool, coarse: bool) -> Softmax:
-        from ..kernels import tree
-
-        tol = max(self.tolerance, SINGLE) if single else self.tolerance
-        boxes = self._coarse if coarse else self._charged
-        rule = _ellipse(len(boxes[-1]), self.sites.points.shape[1], tol)
+        column, out, _ = self._sums(q, s, single)
+        total, left = out[:, 0], out[:, 1]
         with np.errstate(all="ignore"):
-            column, out = tree.sums(self._tree.arrays, (*boxes, rule), q, inverse(s), tol)
-            total, left = out[:, 0], out[:, 1]
-            return Softmax(
+            found = Softmax(
                 self._tree.cells.order[self._tree.cells.row[column]],
                 np.log(total),
                 out[:, 2:] / total[:, None],
                 2 * left / (total - left),
             )
+            bad = np.flatnonzero(~(found.log_sum < BAD_REFERENCE) | ~(found.truncation < 1.0))
+        if bad.size:
+            redo = Dense(self.sites).softmax(q[bad], s[bad], single)
+            for into, part in zip(found, redo, strict=True):
+                into[bad] = part
+        return found
+
+    def effort(self, q: Floats, s: Floats, single: bool = False) -> NDArray[np.int64]:
+        """(B, 3) nodes opened, places summed and boxes interpolated for each query."""
+        return self._sums(q, s, single)[2]
+
+    def _sums(
+        self, q: Floats, s: Floats, single: bool
+    ) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64]]:
+        """Columns of the references, sums and effort, as the kernel gives them."""
+        from ..kernels import tree
+
+        tol = max(self.tolerance, SINGLE) if single else self.tolerance
+        count, dim = q.shape
+        whole = np.empty(count, np.int64), np.empty((count, dim + 2)), np.empty((count, 3), np.int64)
+        wide = s >= self._coarse_from
+        for rows, coarse in ((np.flatnonzero(wide), True), (np.flatnonzero(~wide), False)):
+            if rows.size:
+                boxes = self._coarse if coarse else self._charged
+                rule = _ellipse(len(boxes.z), dim, tol)
+                arrays = (self._tree.arrays, (*boxes, rule), q[rows], inverse(s[rows]), tol)
+                for into, part in zip(whole, tree.sums(*arrays), strict=True):
+                    into[rows] = part
+        return whole
 
     @cached_property
     def _tree(self) -> _Built:
@@ -140,11 +150,6 @@ class Tree:
         z, b = tree.chebyshev(n)
         charge = tree.charges(cells, prior, charged, slot, centre, half, z, b)
         return _Boxes(slot, centre, half, charge, z)
-
-
-def _put(whole: Softmax, rows: NDArray[np.int64], part: Softmax) -> None:
-    for into, given in zip(whole, part, strict=True):
-        into[rows] = given
 
 
 @lru_cache(maxsize=64)
