@@ -300,6 +300,16 @@ if not PLAIN:
         return t(t), code
 
     @intrinsic
+    def wide(typing):
+        """Ask for the widest vectors in the function that calls this."""
+
+        def code(context, builder, signature, args):
+            _widest(builder)
+            return context.get_dummy_value()
+
+        return types.void(), code
+
+    @intrinsic
     def weigh(typing, zeros, X, L, first, last, near, twice, row, half, inv, base, out):
         """Add Σ w and Σ w (x_i - x_r), over first ≤ i < last, to out[row] (D + 1).
 
@@ -463,6 +473,10 @@ else:
     def exp2(t):
         """2^t of a float64."""
         return _power(t, CEILING, FLOOR)
+
+    @_strict
+    def wide():
+        """Nothing."""
 
     @_strict
     def weigh(zeros, X, L, first, last, near, twice, row, half, inv, base, out):

@@ -7,7 +7,9 @@ denoiser reports follows from that answer.
 from __future__ import annotations
 
 from ._base import TINY, Method, Sites, Softmax, inverse
+from .auto import Auto
 from .dense import Dense
 from .fused import Fused
+from .tree import Tree
 
-__all__ = ["TINY", "Dense", "Fused", "Method", "Sites", "Softmax", "inverse"]
+__all__ = ["TINY", "Auto", "Dense", "Fused", "Method", "Sites", "Softmax", "Tree", "inverse"]

@@ -1,0 +1,452 @@
+"""Sums over a k-d tree: near points one by one, boxes of points by interpolation, the rest bounded.
+
+For a query x, a reference point x_r (the nearest), e_i = x_i - x_r and a = x - x_r,
+
+    S = Σ_i (π_i/π_r) f(x_i),   f(y) = exp(-(|x - y|² - |x - x_r|²)/2σ²) = Π_d f_d(y_d),
+    f_d(y) = exp(-e_d (e_d - 2a_d)/2σ²),  e_d = y_d - x_{r,d},
+
+and with g = Σ_i (π_i/π_r) f(x_i) e_i the softmax is log S and g/S.
+
+Box by interpolation. On a box of centre c and half-widths h, f is replaced by its
+tensor interpolant I f at n Chebyshev points y_k = c + h z_k per coordinate, so that
+
+    Σ_{i in box} π_i f(x_i) ≈ Σ_k m_k f(y_k),   m_k = Σ_{i in box} π_i L_k(x_i),
+
+with the Lagrange polynomials L_k: the charges m do not depend on σ and are made
+once, for small boxes from the points and for their parents from the children's
+(a polynomial is its own interpolant, so nothing is lost). Error: f_d is entire and
+on the Bernstein ellipse with parameter ϱ around the box, half-axes
+A = h(ϱ + 1/ϱ)/2 and b = h(ϱ - 1/ϱ)/2, it is bounded by
+exp((a_d² + b² - dist(x_d, c ± A)²)/2σ²), hence (Trefethen, *Approximation Theory and
+Approximation Practice*, ch. 8, with first-kind points)
+
+    |f_d - I f_d| ≤ 4ϱ^{1-n}/(ϱ - 1) exp(b²/2σ²) exp((a_d² - dist(x_d, c ± A)²)/2σ²),
+
+and over D coordinates, with the Lebesgue constant Λ,
+
+    |f - I f| ≤ D Λ^{D-1} 4ϱ^{1-n}/(ϱ - 1) exp(b²/2σ²) exp((|a|² - Σ_d dist(x_d, c ± A)²)/2σ²).
+
+Box left out. Its part of S is at most (mass/π_r) exp((|a|² - dist(x, box)²)/2σ²).
+
+Both bounds, times the mass, are added up in τ·S, beside S and g; a box is taken or
+left out only where that keeps τ below the tolerance, and is opened otherwise, down
+to leaves, whose points are summed from differences. The nearer child goes first, so
+that S is already large where the far ones are weighed. Each query is summed by
+itself, in an order that depends on nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba as nb
+import numpy as np
+from numba.cpython.unsafe.tuple import tuple_setitem
+
+from .cells import box_square, conceded, nearest
+from .intrinsics import exp2, wide
+from .threads import share
+
+HALF_LOG2E = 0.5 / math.log(2.0)
+HIGH = 800.0
+"""Bounds are held to 2 to this."""
+
+STEEP = 200.0
+"""A factor beyond 2 to this is not interpolated."""
+
+WHOLE = 512
+"""A node of at most so many columns is summed as it is where its half-width is below `SMALL` σ."""
+
+SMALL = 2.0
+
+
+_strict = nb.njit(cache=True, error_model="numpy", _nrt=False)
+_fused = nb.njit(cache=True, error_model="numpy", _nrt=False, fastmath={"contract"})
+_reduce = nb.njit(cache=True, error_model="numpy", _nrt=False, fastmath={"reassoc", "nsz", "contract"})
+_smallest = nb.njit(cache=True, error_model="numpy", _nrt=False, fastmath={"nnan", "nsz", "reassoc"})
+_unlocked = nb.njit(cache=True, error_model="numpy", nogil=True)
+
+
+def chebyshev(n):
+    """First-kind Chebyshev points (n,) in (-1, 1) and their barycentric weights."""
+    angle = (np.arange(n) + 0.5) * np.pi / n
+    return np.cos(angle), np.sin(angle) * (-1.0) ** np.arange(n)
+
+
+def stretched(boxes):
+    """Centres and half-widths (nodes, D) of boxes, a little wider than the points in them."""
+    low, high = np.split(boxes, 2, axis=1)
+    centre, half = 0.5 * (low + high), 0.5 * (high - low)
+    # a flat box gets some width as well, so that its points have coordinates in it
+    floor = np.maximum(half.max(axis=1), np.abs(centre).max(axis=1) * 1e-6)[:, None]
+    return centre, np.maximum(half * (1 + 1e-12), np.maximum(floor * 1e-3, 1e-200))
+
+
+def charges(cells, prior, charged, slot, centre, half, z, b):
+    """Charges (charged, n^(D-1), n) of nodes `charged`, in ascending order.
+
+    `prior` (N,) are the weights of the points in order, `slot` (nodes,) the place of
+    a node among the charged ones, -1 for others.
+    """
+    D, n = centre.shape[1], z.shape[0]
+    out = np.zeros((charged.size, n**D))
+    arrays = (slot, cells.links, z, b, centre, half, out)
+    points = (cells.rows, prior, cells.start, cells.stop)
+    share(_points_tasks, charged.size, prior.size * n**D, *points, charged, *arrays)
+    places = np.searchsorted(charged, cells.levels)
+    for first, last in zip(places[-2::-1], places[:0:-1], strict=True):
+        here = charged[first:last]
+        share(_parents_tasks, here.size, 2 * here.size * n ** (D + 1), here, *arrays)
+    return out.reshape((charged.size, n ** (D - 1), n))
+
+
+@_strict
+def _lagrange(t, z, b, out, d):
+    """Lagrange polynomials of the nodes z at t, by the barycentric formula, into out[d]."""
+    total = 0.0
+    for k in range(z.shape[0]):
+        gap = t - z[k]
+        if gap == 0.0:
+            for j in range(z.shape[0]):
+                out[d, j] = 0.0
+            out[d, k] = 1.0
+            return
+        out[d, k] = b[k] / gap
+        total += out[d, k]
+    for k in range(z.shape[0]):
+        out[d, k] /= total
+
+
+@_reduce
+def _spread_point(weight, basis, work, out, row):
+    """out[row] += weight ⊗_d basis[d]."""
+    D, n = basis.shape
+    work[0] = weight
+    size = 1
+    for d in range(D - 1):
+        for k in range(size - 1, -1, -1):
+            for j in range(n - 1, -1, -1):
+                work[k * n + j] = work[k] * basis[d, j]
+        size *= n
+    for k in range(size):
+        for j in range(n):
+            out[row, np.uint64(k * n) + j] += work[k] * basis[D - 1, j]
+
+
+@_unlocked
+def _points_tasks(
+    first, last, rows, prior, start, stop, charged, slot, links, z, b, centre, half, out
+):
+    """Charges of nodes from those of their points that no charged child covers."""
+    D, n = rows.shape[1], z.shape[0]
+    basis = np.empty((D, n))
+    work = np.empty(n ** max(D - 1, 1))
+    for j in range(first, last):
+        k = charged[j]
+        for c in range(links[k, 0], links[k, 0] + 2):
+            if slot[c] >= 0:
+                continue
+            for i in range(start[c], stop[c]):
+                for d in range(D):
+                    _lagrange((rows[i, d] - centre[j, d]) / half[j, d], z, b, basis, d)
+                _spread_point(prior[i], basis, work, out, j)
+
+
+@_reduce
+def _dot(A, j, f, d):
+    """Σ_k A[j, k] f[d, k]."""
+    total = 0.0
+    for k in range(f.shape[1]):
+        total += A[j, k] * f[d, k]
+    return total
+
+
+@_reduce
+def _contract(A, j, f, d, out, jo):
+    """out[jo, r] = Σ_k A[j, r, k] f[d, k]; the number of r is a multiple of four."""
+    wide()
+    for r in range(0, A.shape[1], 4):
+        s0 = s1 = s2 = s3 = 0.0
+        for k in range(f.shape[1]):
+            s0 += A[j, r, k] * f[d, k]
+            s1 += A[j, r + 1, k] * f[d, k]
+            s2 += A[j, r + 2, k] * f[d, k]
+            s3 += A[j, r + 3, k] * f[d, k]
+        out[jo, r], out[jo, r + 1], out[jo, r + 2], out[jo, r + 3] = s0, s1, s2, s3
+
+
+@_reduce
+def _contract_twice(A, j, f, g, d, out, jo, ko):
+    """Both out[jo, r] = Σ_k A[j, r, k] f[d, k] and out[ko, r] = Σ_k A[j, r, k] g[d, k]."""
+    wide()
+    for r in range(0, A.shape[1], 4):
+        s0 = s1 = s2 = s3 = 0.0
+        t0 = t1 = t2 = t3 = 0.0
+        for k in range(f.shape[1]):
+            s0 += A[j, r, k] * f[d, k]
+            s1 += A[j, r + 1, k] * f[d, k]
+            s2 += A[j, r + 2, k] * f[d, k]
+            s3 += A[j, r + 3, k] * f[d, k]
+            t0 += A[j, r, k] * g[d, k]
+            t1 += A[j, r + 1, k] * g[d, k]
+            t2 += A[j, r + 2, k] * g[d, k]
+            t3 += A[j, r + 3, k] * g[d, k]
+        out[jo, r], out[jo, r + 1], out[jo, r + 2], out[jo, r + 3] = s0, s1, s2, s3
+        out[ko, r], out[ko, r + 1], out[ko, r + 2], out[ko, r + 3] = t0, t1, t2, t3
+
+
+@_reduce
+def _transfer(transfer, D, n, source, spare, target):
+    """target += (⊗_d transfer[d]) source: each pass contracts the first axis and appends the new."""
+    rest = n ** (D - 1)
+    a, b = source, spare[0]
+    for d in range(D):
+        for k in range(n):
+            for r in range(rest):
+                total = 0.0
+                for j in range(n):
+                    total += transfer[d, k, j] * a[j * rest + r]
+                b[r * n + k] = total
+        a, b = b, spare[(d + 1) % 2]
+    for k in range(n * rest):
+        target[k] += a[k]
+
+
+@_unlocked
+def _parents_tasks(first, last, here, slot, links, z, b, centre, half, out):
+    """Add the charges of children to those of their parents."""
+    n, D = z.shape[0], centre.shape[1]
+    transfer = np.empty((D, n, n))
+    basis = np.empty((1, n))
+    spare = np.empty((2, n**D))
+    for h in range(first, last):
+        j = slot[here[h]]
+        child = links[here[h], 0]
+        for c in (slot[child], slot[child + 1]):
+            if c < 0:
+                continue
+            for d in range(D):
+                shift = (centre[c, d] - centre[j, d]) / half[j, d]
+                ratio = half[c, d] / half[j, d]
+                for k in range(n):
+                    _lagrange(shift + ratio * z[k], z, b, basis, 0)
+                    for i in range(n):
+                        transfer[d, i, k] = basis[0, i]
+            _transfer(transfer, D, n, out[c], spare, out[j])
+
+
+@_fused
+def _term(e, twice, gap):
+    return gap + e * (e - twice)
+
+
+@_fused
+def _logit(gap, inv, scaled, dlog):
+    return dlog - (gap * inv) * scaled
+
+
+@_fused
+def _times(w, e):
+    return w * e
+
+
+@_reduce
+def _near(X, L, a, b, xr, twice, inv, scaled, lr, zeros):
+    """(Σ w_i, Σ w_i e_i) over columns a to b; base-2 log-weights L, or None where all equal."""
+    wide()
+    D = len(zeros)
+    total = 0.0
+    moved = zeros
+    for i in range(b - a):
+        gap = 0.0
+        for d in range(D):
+            gap = _term(X[d, a + i] - xr[d], twice[d], gap)
+        if L is None:
+            w = exp2(_logit(gap, inv, scaled, 0.0))
+        else:
+            w = exp2(_logit(gap, inv, scaled, L[a + i] - lr))
+        total += w
+        for d in range(D):
+            moved = tuple_setitem(moved, d, moved[d] + _times(w, X[d, a + i] - xr[d]))
+    return total, moved
+
+
+@_reduce
+def _factors(z, centre, half, d, xr, twice, inv, scaled, f, g):
+    """f_d and e_d f_d at the nodes of coordinate d of a box; the largest exponent."""
+    wide()
+    offset = centre - xr
+    for k in range(z.shape[0]):
+        e = offset + half * z[k]
+        t = _logit(_term(e, twice, 0.0), inv, scaled, 0.0)
+        f[d, k] = exp2(t)
+        g[d, k] = _times(f[d, k], e)
+    # the exponent is a parabola in e: largest in the middle, or at an end
+    e = min(max(0.5 * twice, offset - half), offset + half)
+    return _logit(_term(e, twice, 0.0), inv, scaled, 0.0)
+
+
+@_strict
+def _interpolated(charge, z, centre, half, k, xr, twice, inv, scaled, f, g, A, A3, B, zeros):
+    """(Σ m_k f(y_k), Σ m_k f(y_k) e_k, whether the factors are tame) of box k."""
+    D = len(zeros)
+    tame = True
+    for d in range(D):
+        c, h = centre[k, d], half[k, d]
+        tame = tame and _factors(z, c, h, d, xr[d], twice[d], inv, scaled, f, g) < STEEP
+    if D == 1:
+        _contract_twice(charge, k, f, g, 0, A, 0, 1)
+        return A[0, 0], tuple_setitem(zeros, 0, A[1, 0]), tame
+    _contract_twice(charge, k, f, g, D - 1, A, 0, D)
+    if D == 3:
+        _contract_twice(A3, 0, f, g, 1, B, 0, 2)
+        _contract(A3, 3, f, 1, B, 3)
+        A = B
+    moved = tuple_setitem(zeros, 0, _dot(A, 0, g, 0))
+    for d in range(1, D):
+        moved = tuple_setitem(moved, d, _dot(A, d + 1, f, 0))
+    return _dot(A, 0, f, 0), moved, tame
+
+
+@_strict
+def _own_log(L, i):
+    if L is None:
+        return 0.0
+    else:
+        return L[i]
+
+
+@_strict
+def _box_error(centre, half, rho, j, x, own, inv, scaled, reach, squeeze, log_c):
+    """Base-2 logarithm of the bound on what interpolating box j costs, per unit of its mass."""
+    square = 0.0
+    for d in range(len(x)):
+        gap = max(abs(x[d] - centre[j, d]) - reach * half[j, d], 0.0)
+        square += gap * gap
+    return _logit(conceded(square, own, len(x)), inv, scaled, log_c) + squeeze * rho * rho
+
+
+@_strict
+def _one(
+    X, L, boxes, links, mass, width, slot, centre, half, charge, z, rule,
+    x, own, xr, double, inv, lr, pr, tol, nodes, gaps, f, g, A, A3, B, zeros,
+):  # fmt: skip
+    """S, g and τ S of one query; nodes, columns and boxes that it took."""
+    D = len(zeros)
+    opened, summed, boxed = 0, 0, 0
+    reach, squeeze, log_c, widest = rule
+    scaled = inv * HALF_LOG2E
+    total = 0.0
+    moved = zeros
+    left = 0.0
+    # what lies beyond the cut weighs less than `least` per unit of mass
+    least = 0.125 * tol
+    cut = math.log2(pr / least)
+    k, gap = 0, conceded(box_square(boxes, 0, x), own, D)
+    size = 0
+    while True:
+        taken = (gap * inv) * scaled >= cut
+        if taken:
+            left += least * mass[k]
+        rho = width[k] * inv
+        if not taken and slot[k] >= 0 and rho < widest:
+            j = slot[k]
+            bound = _box_error(centre, half, rho, j, x, own, inv, scaled, reach, squeeze, log_c)
+            error = pr * mass[k] * exp2(min(bound, HIGH))
+            hope = pr * mass[k] * exp2(min(-(gap * inv) * scaled, HIGH))
+            if left + error <= 0.375 * tol * (max(total, 1.0) + hope):
+                boxed += 1
+                value, shift, tame = _interpolated(
+                    charge, z, centre, half, j, xr, double, inv, scaled, f, g, A, A3, B, zeros
+                )
+                if tame and left + error <= 0.375 * tol * max(1.0, total + pr * value):
+                    taken = True
+                    left += error
+                    total += pr * value
+                    for d in range(D):
+                        moved = tuple_setitem(moved, d, moved[d] + pr * shift[d])
+        near = links[k, 0]
+        if not taken and (near == 0 or (links[k, 2] - links[k, 1] <= WHOLE and rho < SMALL)):
+            # unsigned, since a column that may be negative is not read as a vector
+            a, b = np.uint64(links[k, 1]), np.uint64(links[k, 2])
+            value, shift = _near(X, L, a, b, xr, double, inv, scaled, lr, zeros)
+            taken = True
+            summed += links[k, 2] - links[k, 1]
+            total += value
+            for d in range(D):
+                moved = tuple_setitem(moved, d, moved[d] + shift[d])
+        if taken:
+            if size == 0:
+                return total, moved, left, (opened, summed, boxed)
+            if 0.125 * tol * total > 2.0 * least:
+                least = 0.125 * tol * total
+                cut = math.log2(pr / least)
+            size -= 1
+            k, gap = nodes[size], gaps[size]
+            continue
+        opened += 1
+        far = near + 1
+        gap = conceded(box_square(boxes, near, x), own, D)
+        other = conceded(box_square(boxes, far, x), own, D)
+        if other < gap:
+            near, far = far, near
+            gap, other = other, gap
+        k = near
+        if (other * inv) * scaled >= cut:
+            left += least * mass[far]
+        else:
+            nodes[size], gaps[size] = far, other
+            size += 1
+
+
+@_unlocked
+def _sum_tasks(
+    first, last, X, L, boxes, links, mass, width, logs, top, depth,
+    slot, centre, half, charge, z, rule, Q, inv, tol, zeros, column, out, effort,
+):  # fmt: skip
+    D, n = len(zeros), z.shape[0]
+    nodes, gaps = np.empty(depth + 2, dtype=np.int64), np.empty(depth + 2)
+    # the factors of a box, and what is left of it after each contraction
+    f, g = np.empty((D, n)), np.empty((D, n))
+    inner = n if D == 3 else 1
+    A = np.empty((D + 1, inner * n))
+    A3 = A.reshape((D + 1, inner, n))
+    B = np.empty((D + 1, n))
+    for q in range(first, last):
+        x = zeros
+        for d in range(D):
+            x = tuple_setitem(x, d, Q[q, d])
+        twice = (2.0 * math.log(2.0)) / inv[q] / inv[q]
+        i = nearest(X, L, boxes, links, top, x, twice, nodes, gaps)
+        xr = zeros
+        double = zeros
+        own = 0.0
+        for d in range(D):
+            gap = Q[q, d] - X[d, i]
+            xr = tuple_setitem(xr, d, X[d, i])
+            double = tuple_setitem(double, d, gap + gap)
+            own += gap * gap
+        total, moved, left, taken = _one(
+            X, L, boxes, links, mass, width, slot, centre, half, charge, z, rule,
+            x, own, xr, double, inv[q], _own_log(L, i), np.exp2(-logs[i]), tol,
+            nodes, gaps, f, g, A, A3, B, zeros,
+        )  # fmt: skip
+        column[q] = i
+        out[q, 0] = total
+        out[q, 1] = left
+        for d in range(D):
+            out[q, 2 + d] = moved[d]
+        for j in range(3):
+            effort[q, j] = taken[j]
+
+
+def sums(tree, boxes, Q, inv, tol):
+    """Column of the reference (B,), (B, D + 2) S, τ S and g, and the effort (B, 3) of each query.
+
+    The effort counts nodes opened, columns summed and boxes interpolated.
+    """
+    B, D = Q.shape
+    column, out = np.empty(B, dtype=np.int64), np.empty((B, D + 2))
+    effort = np.empty((B, 3), dtype=np.int64)
+    share(_sum_tasks, B, B * 2000, *tree, *boxes, Q, inv, tol, (0.0,) * D, column, out, effort)
+    return column, out, effort
