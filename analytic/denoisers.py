@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _check
-from .methods import Dense, Method, Sites, Softmax, inverse
+from . import methods
+from .methods import Method, Sites, Softmax, inverse
 from .points import PointSet, as_points
 from .posterior import Posterior, Top
 
@@ -82,9 +83,13 @@ class OptimalDenoiser:
     """
 
     points: PointSet
+    method: str = "auto"
+    tolerance: float = 1e-13
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "points", as_points(self.points))
+        _check.choice(self.method, "method", methods.names())
+        _check.number(self.tolerance, "tolerance", low=1e-15, high=0.1)
 
     def __repr__(self) -> str:
         return f"OptimalDenoiser({self.points!r})"
@@ -210,7 +215,7 @@ class OptimalDenoiser:
 
     @cached_property
     def _method(self) -> Method:
-        return Dense(self._sites)
+        return methods.make(self.method, self._sites, self.tolerance)
 
     def _softmax(self, q: Floats, s: Floats, dtype: Any = np.float64) -> Softmax:
         return self._method.softmax(q, s, single=dtype == np.float32)

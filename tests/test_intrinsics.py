@@ -37,6 +37,14 @@ def powers(t):
     return out
 
 
+@nb.njit(error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
+def loose_powers(t):
+    out = np.empty_like(t)
+    for i in range(t.size):
+        out[i] = intrinsics.exp2(t[i])
+    return out
+
+
 @nb.njit(error_model="numpy")
 def weighed(zeros, X, L, first, last, near, twice, half, inv, base, out):
     weigh(zeros, X, L, first, last, near, twice, 0, half, inv, base, out)
@@ -97,6 +105,15 @@ def test_powers_are_right_to_a_few_units_in_the_last_place(
     whole = np.arange(np.ceil(low) + 1, high, dtype=dtype)
     if dtype is np.float64:
         np.testing.assert_array_equal(powers(whole), np.exp2(whole))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_flags_of_the_caller_do_not_cancel_the_rounding(dtype: type) -> None:
+    """(t + M) - M is not t, even in a function that may reassociate."""
+    if intrinsics.PLAIN and dtype is np.float32:
+        pytest.skip("the plain loops have no float32")
+    t = RNG.uniform(-60, 50, 1000).astype(dtype)
+    np.testing.assert_allclose(loose_powers(t), powers(t), rtol=4 * float(np.finfo(dtype).eps))
 
 
 def test_float32_powers_all_over_the_range() -> None:

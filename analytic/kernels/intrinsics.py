@@ -127,13 +127,18 @@ class _Real:
         return found
 
     def exp2(self, t):
-        """2^t: see the head of this file. No flag lets (t + M) - M be simplified."""
+        """2^t: see the head of this file.
+
+        Numba gives the flags of a function to all its operations that have none. Those of
+        (t + M) - M have one that does nothing, so that no `reassoc` cancels them.
+        """
         b = self.builder
         low = b.fcmp_ordered("<", t, self.constant(self.ceiling))
         t = b.select(low, t, self.constant(self.ceiling))
         magic = self.constant(1.5 * 2.0**self.mantissa)
-        rounded = b.fadd(t, magic)
-        f = b.fsub(t, b.fsub(rounded, magic))
+        kept = ("nsz",)
+        rounded = b.fadd(t, magic, flags=kept)
+        f = b.fsub(t, b.fsub(rounded, magic, flags=kept), flags=kept)
         square = b.fmul(f, f)
         even = self.horner(self.polynomial[0::2], square)
         odd = self.horner(self.polynomial[1::2], square)
@@ -192,14 +197,9 @@ class _Pass:
         count = b.sub(self.last, self.first)
         rest = b.and_(count, count.type(real.lanes - 1))
         with b.if_then(b.icmp_signed(">", rest, rest.type(0))):
-            lanes = ir.Constant(ir.VectorType(rest.type, real.lanes), list(range(real.lanes)))
-            many = ir.Constant(lanes.type, ir.Undefined)
-            for lane in range(real.lanes):
-                many = b.insert_element(many, rest, ir.IntType(32)(lane))
             place = b.sub(count, rest)
             kept = real.load(self.kept, place)
-            inside = b.icmp_signed("<", lanes, many)
-            real.store(b.select(inside, kept, real.constant(value)), self.kept, place)
+            real.store(b.select(self._inside(rest), kept, real.constant(value)), self.kept, place)
 
     def least(self, value):
         """The least value(i, kept number)."""
@@ -218,6 +218,36 @@ class _Pass:
         while len(lanes) > 1:
             lanes = [lower(*pair) for pair in zip(lanes[0::2], lanes[1::2], strict=True)]
         return lanes[0]
+
+    def at_once(self, weight, coordinates, add):
+        """Hand Σ w and all Σ w y, fewer than `lanes`, to `add`, without keeping the w(i)."""
+        b, real = self.real.builder, self.real
+        terms = [None, *coordinates]
+        places = [cgutils.alloca_once_value(b, real.constant(0.0)) for _ in terms]
+        for place in places:
+            b.store(real.constant(0.0), place)
+
+        def step(i, w):
+            for place, y in zip(places, terms, strict=True):
+                old = b.load(place)
+                b.store(b.fadd(old, w) if y is None else real.fma(w, y(i), old), place)
+
+        rest = b.and_(b.sub(self.last, self.first), self.last.type(real.lanes - 1))
+        full, index = b.sub(self.last, rest), ir.IntType(64)
+        with cgutils.for_range_slice(b, self.first, full, index(real.lanes), index) as (i, _):
+            step(i, weight(i))
+        with b.if_then(b.icmp_signed(">", rest, rest.type(0))):
+            step(full, b.select(self._inside(rest), weight(full), real.constant(0.0)))
+        add(0, real.totals([b.load(place) for place in places]))
+
+    def _inside(self, count):
+        """Which lanes are below a count."""
+        b, real = self.real.builder, self.real
+        lanes = ir.Constant(ir.VectorType(count.type, real.lanes), list(range(real.lanes)))
+        many = ir.Constant(lanes.type, ir.Undefined)
+        for lane in range(real.lanes):
+            many = b.insert_element(many, count, ir.IntType(32)(lane))
+        return b.icmp_signed("<", lanes, many)
 
     def sums(self, coordinates, add):
         """Hand Σ w y of all coordinate functions to `add`, Σ w first, some at a time."""
@@ -347,15 +377,19 @@ if not PLAIN:
                         return real.exp2(b.fneg(fall))
                     return real.exp2(b.fsub(b.fsub(real.load(logs, i), level), fall))
 
-                run.each(step)
-            run.end(0.0)
+                if dim > HELD:
+                    run.each(step)
             found = _numbers(context, b, out, args[11], k)
 
             def add(start, totals):
                 place = ir.IntType(64)(start)
                 real.store(b.fadd(real.load(found, place), totals), found, place)
 
-            run.sums(e, add)
+            if dim <= HELD:
+                run.at_once(lambda i: step(i, None), e, add)
+            else:
+                run.end(0.0)
+                run.sums(e, add)
             return context.get_dummy_value()
 
         index, real = types.intp, types.float64
@@ -452,9 +486,17 @@ if not PLAIN:
                         t = b.fadd(t, real.load(rows[dim + 1], i))
                     return real.exp2(t)
 
-                run.each(step)
+                if dim > 2 * HELD:
+                    run.each(step)
             found = _numbers(context, b, out, args[8], args[3])
-            run.sums(y, lambda start, totals: real.store(totals, found, ir.IntType(64)(start)))
+
+            def put(start, totals):
+                real.store(totals, found, ir.IntType(64)(start))
+
+            if dim <= 2 * HELD:
+                run.at_once(lambda i: step(i, None), y, put)
+            else:
+                run.sums(y, put)
             return context.get_dummy_value()
 
         real = types.float32

@@ -2,14 +2,31 @@
 
 A method is made from `Sites` and answers `softmax`; everything else that a
 denoiser reports follows from that answer.
+
+name    method
+dense   every point: `Fused` up to 16 dimensions, `Dense` beyond
+tree    `Tree`: what cannot matter is left out, what is smooth is interpolated
+auto    `Auto`: the cheaper of them at each query's bandwidth
 """
 
 from __future__ import annotations
 
 from ._base import TINY, Method, Sites, Softmax, inverse
-from .auto import Auto
+from .auto import Auto, dense
 from .dense import Dense
 from .fused import Fused
 from .tree import Tree
 
-__all__ = ["TINY", "Auto", "Dense", "Fused", "Method", "Sites", "Softmax", "Tree", "inverse"]
+__all__ = ["TINY", "Auto", "Dense", "Fused", "Method", "Sites", "Softmax", "Tree", "inverse", "make", "names"]
+
+
+def names() -> tuple[str, ...]:
+    """Names that `make` knows."""
+    return ("auto", "dense", "tree")
+
+
+def make(name: str, sites: Sites, tolerance: float) -> Method:
+    """The method of a name for these points."""
+    if name == "dense":
+        return dense(sites)
+    return {"auto": Auto, "tree": Tree}[name](sites, tolerance)

@@ -35,10 +35,13 @@ class Sites(NamedTuple):
 
     @classmethod
     def of(cls, points: Floats, logs: Floats) -> Sites:
-        """Sites of read-only points, rescaled where their range is outside 1e-100 … 1e100."""
+        """Sites of read-only points, rescaled where their range is outside 1e-50 … 1e50.
+
+        So that cubes of distances, times small weights, are normal numbers.
+        """
         spread = float((points.max(axis=0) - points.min(axis=0)).max())
         size = spread or float(max(points.max(), -points.min()))
-        if size == 0 or 1e-100 < size < 1e100:
+        if size == 0 or 1e-50 < size < 1e50:
             return cls(points, logs)
         unit = float(2.0 ** np.frexp(size)[1])
         scaled = points / unit

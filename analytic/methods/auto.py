@@ -61,8 +61,7 @@ class Auto:
 
     @cached_property
     def _dense(self) -> Method:
-        kind = Fused if self.sites.points.shape[1] <= LOW else Dense
-        return kind(self.sites)
+        return dense(self.sites)
 
     @cached_property
     def _tree(self) -> Tree:
@@ -96,6 +95,11 @@ class Auto:
         return points[rows] + sigma * rng.standard_normal((PROBES, points.shape[1])), np.full(
             PROBES, sigma
         )
+
+
+def dense(sites: Sites) -> Method:
+    """The method that sums every point, in registers where there are few dimensions."""
+    return Fused(sites) if sites.points.shape[1] <= LOW else Dense(sites)
 
 
 def _column(dim: int, single: bool) -> float:
