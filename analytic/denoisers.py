@@ -25,8 +25,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _check
-from . import methods
+from . import _check, methods
 from .methods import Method, Sites, Softmax, inverse
 from .points import PointSet, as_points
 from .posterior import Posterior, Top

@@ -13,7 +13,8 @@ steps with the Runge–Kutta pair DOP853, order 8, and controls its own error
 so that a trajectory does not depend on its companions in the batch. States in
 between come from the pair's own interpolant. For an optimal denoiser the trap
 certificate (theory D1, `analytic.collapse`) closes the trajectory analytically
-once its tail is below the tolerance, which is how σ = 0 is reached.
+once its tail is below the tolerance, which is how σ = 0 is reached. Where the
+data span few of the dimensions, the flow runs in their span (`analytic.span`).
 
 The estimated global error is twice the distance to a companion run of the whole
 trajectory with twenty times smaller tolerances, plus 16 units of rounding.
@@ -21,7 +22,7 @@ trajectory with twenty times smaller tolerances, plus 16 units of rounding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from ._dop853 import DENSE, E5, A, C
 from ._progress import bar
 from .collapse import certificate
 from .denoisers import Denoiser, Evaluation, OptimalDenoiser, apply, dimension_of
+from .span import Reduced, in_span
 from .trajectory import Collapse, Result, Trajectory
 
 __all__ = ["RTOL_FLOOR", "integrate"]
@@ -111,6 +113,21 @@ def integrate(
     wanted, shown = _check.flag(estimate_error, "estimate_error"), _check.flag(progress, "progress")
     _check.size(len(sigmas) * len(start), dim, "save_at")
 
+    if isinstance(denoiser, OptimalDenoiser) and (reduced := in_span(denoiser)) is not None:
+        inner, rest = reduced.project(start)
+        found = integrate(
+            reduced.denoiser,
+            inner,
+            sigma_max,
+            sigma_min,
+            rtol=rtol,
+            atol=atol,
+            save_at=save_at,
+            max_steps=max_steps,
+            estimate_error=estimate_error,
+            progress=progress,
+        )
+        return _lifted(found, reduced, rest, denoiser.points.points, dtype)
     field = _Field(denoiser)
     run = _run(field, start, sigmas, relative, absolute, most, shown)
     error = np.full(len(start), np.nan)
@@ -129,6 +146,25 @@ def integrate(
         error,
         run.result,
         run.collapse,
+    )
+
+
+def _lifted(
+    found: Trajectory, reduced: Reduced, rest: Floats, points: Floats, dtype: Any
+) -> Trajectory:
+    """A trajectory from the coordinates of the span back to the space of the data."""
+    share = found.sigmas / found.sigmas[0]
+    states = reduced.lift(found.states) + share[:, None, None] * rest
+    denoised = reduced.lift(found.denoised)
+    ends = found.collapse
+    if found.sigmas[-1] == 0 and ends is not None:
+        done = ends.certified & np.isfinite(found.final).all(axis=1)
+        states[-1, done] = denoised[-1, done] = points[ends.index[done]]
+    return replace(
+        found,
+        states=states.astype(dtype, copy=False),
+        denoised=denoised.astype(dtype, copy=False),
+        error=found.error + _ROUNDING * np.linalg.norm(states[-1], axis=1),
     )
 
 

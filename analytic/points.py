@@ -203,8 +203,15 @@ class PointSet:
     def span(self) -> AffineSpan:
         """Affine span of the points: origin μ and an orthonormal basis of directions.
 
-        Singular values below max(N, D)·ε·max(σ_1, √N·max|x_i|) count as zero.
+        With at most as many points as dimensions, by a twice repeated Cholesky
+        factorisation where the differences are far from dependent; otherwise
+        by singular values, of which those below
+        max(N, D)·ε·max(σ_1, √N·max|x_i|) count as zero.
         """
+        if 1 < len(self) <= self.dim:
+            basis = _orthonormal(self.points[1:] - self.points[0])
+            if basis is not None:
+                return AffineSpan(self.mean, _frozen(basis))
         factor = self._factor(weighted=False)
         _, values, basis = np.linalg.svd(factor, full_matrices=False)
         largest = max(values[0], np.sqrt(len(self)) * np.abs(self.points).max())
@@ -245,6 +252,27 @@ class PointSet:
             if fold.shape[0] > self.dim:
                 fold = np.asarray(np.linalg.qr(fold, mode="r"))
         return fold
+
+
+def _orthonormal(rows: Floats) -> Floats | None:
+    """Orthonormal rows that span given ones, None where these are close to dependent.
+
+    Twice Q = L⁻¹ A with L Lᵀ = A Aᵀ ("CholeskyQR2": Yamamoto et al. 2015,
+    https://doi.org/10.1553/etna_vol44s306): orthonormal to rounding as long as the
+    condition number stays well below 1/√ε; here below some 1e6.
+    """
+    from scipy.linalg import solve_triangular
+
+    for limit in (1e-6, 0.1):
+        try:
+            factor = np.linalg.cholesky(rows @ rows.T)
+        except np.linalg.LinAlgError:
+            return None
+        pivots = np.diagonal(factor)
+        if not (pivots.min() > limit * np.linalg.norm(rows, axis=1).max()):
+            return None
+        rows = solve_triangular(factor, rows, lower=True, check_finite=False)
+    return np.ascontiguousarray(rows)
 
 
 def as_points(value: Any, argument: str = "points") -> PointSet:

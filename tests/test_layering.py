@@ -29,6 +29,7 @@ ROOMS = (
     "posterior",
     "methods",
     "denoisers",
+    "span",
     "meanshift",
     "field",
     "exact",

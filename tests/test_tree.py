@@ -149,7 +149,9 @@ def test_interpolation_against_the_sum_in_fifty_digits() -> None:
         for x, r, value in zip(q, found.ref, found.log_sum, strict=True):
             with mp.workdps(50):
                 s = mp.mpf(sigma)
-                squares = [sum((mp.mpf(c) - mp.mpf(v)) ** 2 for c, v in zip(x, p, strict=True)) for p in X]
+                squares = [
+                    sum((mp.mpf(c) - mp.mpf(v)) ** 2 for c, v in zip(x, p, strict=True)) for p in X
+                ]
                 exact = mp.log(sum(mp.exp((squares[r] - d) / (2 * s * s)) for d in squares))
                 assert abs(mp.mpf(float(value)) - exact) < 4e-14
 

@@ -1,12 +1,12 @@
 """Points in the order of a k-d tree, boxes around its nodes, and the nearest point.
 
-Every node is cut across the widest coordinate of the box of its points. Large
-nodes are cut in the middle, so that boxes come close to cubes of half the size,
-but with a 64th of the points on either side at least, so that outliers cannot
-make the tree deep; small ones are cut into full leaves. Nodes are numbered level by level,
-node 0 is the root and the two children of a node are neighbours. The points stand leaf by leaf in columns, structure of
-arrays, every leaf filled up to the same width with points so far outside that
-they weigh nothing.
+Every node is cut across the widest coordinate of the box of its points: large
+nodes in the middle, so that boxes come close to cubes of half the size, but with
+a 64th of the points on either side at least, so that outliers cannot make the
+tree deep; small ones into full leaves. Nodes are numbered level by level, node 0
+is the root and the two children of a node are neighbours. The points stand leaf
+by leaf in columns, structure of arrays, every leaf filled up to the same width
+with points so far outside that they weigh nothing.
 
 The nearest point of a query x at bandwidth σ minimises
 
@@ -46,7 +46,9 @@ OUTSIDE = 1e200
 _EPS = 2.0**-53
 
 _strict = nb.njit(cache=True, error_model="numpy", _nrt=False)
-_smallest = nb.njit(cache=True, error_model="numpy", _nrt=False, fastmath={"nnan", "nsz", "reassoc"})
+_smallest = nb.njit(
+    cache=True, error_model="numpy", _nrt=False, fastmath={"nnan", "nsz", "reassoc"}
+)
 _unlocked = nb.njit(cache=True, error_model="numpy", nogil=True)
 
 

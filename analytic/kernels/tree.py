@@ -62,8 +62,12 @@ SMALL = 2.0
 
 _strict = nb.njit(cache=True, error_model="numpy", _nrt=False)
 _fused = nb.njit(cache=True, error_model="numpy", _nrt=False, fastmath={"contract"})
-_reduce = nb.njit(cache=True, error_model="numpy", _nrt=False, fastmath={"reassoc", "nsz", "contract"})
-_smallest = nb.njit(cache=True, error_model="numpy", _nrt=False, fastmath={"nnan", "nsz", "reassoc"})
+_reduce = nb.njit(
+    cache=True, error_model="numpy", _nrt=False, fastmath={"reassoc", "nsz", "contract"}
+)
+_smallest = nb.njit(
+    cache=True, error_model="numpy", _nrt=False, fastmath={"nnan", "nsz", "reassoc"}
+)
 _unlocked = nb.njit(cache=True, error_model="numpy", nogil=True)
 
 
@@ -197,7 +201,7 @@ def _contract_twice(A, j, f, g, d, out, jo, ko):
 
 @_reduce
 def _transfer(transfer, D, n, source, spare, target):
-    """target += (⊗_d transfer[d]) source: each pass contracts the first axis and appends the new."""
+    """target += (⊗_d transfer[d]) source: contract the first axis, append the new, D times."""
     rest = n ** (D - 1)
     a, b = source, spare[0]
     for d in range(D):

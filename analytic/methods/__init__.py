@@ -17,7 +17,19 @@ from .dense import Dense
 from .fused import Fused
 from .tree import Tree
 
-__all__ = ["TINY", "Auto", "Dense", "Fused", "Method", "Sites", "Softmax", "Tree", "inverse", "make", "names"]
+__all__ = [
+    "TINY",
+    "Auto",
+    "Dense",
+    "Fused",
+    "Method",
+    "Sites",
+    "Softmax",
+    "Tree",
+    "inverse",
+    "make",
+    "names",
+]
 
 
 def names() -> tuple[str, ...]:

@@ -33,6 +33,7 @@ CHARGES = 16_000_000
 SINGLE = 1e-9
 """Tolerance where results are kept in float32, whose last place is 6e-8."""
 
+
 class _Boxes(NamedTuple):
     slot: NDArray[np.int64]
     """(nodes,) place of a node among those below, -1 for nodes without charges."""
@@ -87,7 +88,11 @@ class Tree:
 
         tol = max(self.tolerance, SINGLE) if single else self.tolerance
         count, dim = q.shape
-        whole = np.empty(count, np.int64), np.empty((count, dim + 2)), np.empty((count, 3), np.int64)
+        whole = (
+            np.empty(count, np.int64),
+            np.empty((count, dim + 2)),
+            np.empty((count, 3), np.int64),
+        )
         wide = s >= self._coarse_from
         for rows, coarse in ((np.flatnonzero(wide), True), (np.flatnonzero(~wide), False)):
             if rows.size:
