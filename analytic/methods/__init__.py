@@ -7,6 +7,7 @@ denoiser reports follows from that answer.
 from __future__ import annotations
 
 from ._base import TINY, Method, Sites, Softmax, inverse
+from .blas import Blas
 from .dense import Dense
 
-__all__ = ["TINY", "Dense", "Method", "Sites", "Softmax", "inverse"]
+__all__ = ["TINY", "Blas", "Dense", "Method", "Sites", "Softmax", "inverse"]
