@@ -42,10 +42,13 @@ TILE_NUMBERS = 49_152
 DEAL = 8
 """Tiles next to each other go to this many places in the order of work."""
 
+SAMPLED = 32
+"""One block in so many is looked into where the points that pass are estimated."""
+
 PROBES = 4
 """Blocks in which a reference is looked for."""
 
-_strict = nb.njit(cache=True, error_model="numpy")
+_strict = nb.njit(cache=True, error_model="numpy", fastmath=False)
 _reduce = nb.njit(cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
 _unlocked = nb.njit(cache=True, error_model="numpy", nogil=True)
 
@@ -363,3 +366,72 @@ def softmax(X, L, Q, sigma, inv, ref, square, images, A, R, low, rows, reach, er
         found,
     )
     return found
+
+
+@_strict
+def _census(images, A, R, low, q, sigma, square, dtop, reach, error, dim):
+    """Blocks that pass, blocks looked into, and points that pass in those."""
+    head, tail, rests, ends, tops, gamma, unit = images[1:]
+    base = np.empty(BLOCK, np.float32)
+    lows = np.empty(BLOCK, np.float32)
+    likes = np.empty(BLOCK, np.float32)
+    blocks = 0
+    looked = 0
+    points = 0
+    for b in range(head.shape[0]):
+        limit = _limit(square, sigma, tops[b] - dtop, reach, error, gamma, unit, dim)
+        if low[b, q] > limit:
+            continue
+        blocks += 1
+        if blocks % SAMPLED != 1:
+            continue
+        looked += 1
+        _heads(head, b, A, q, base)
+        _lowers(head, b, R, q, base, lows, likes)
+        for i in range(BLOCK):
+            j = b * BLOCK + i
+            if lows[i] <= limit and _passes(tail, rests, A, R, q, j, ends, base[i], limit):
+                points += 1
+    return blocks, looked, points
+
+
+@_unlocked
+def _census_tasks(first, last, images, A, R, low, sigma, square, dtop, reach, error, dim, out):
+    for q in range(first, last):
+        blocks, looked, points = _census(
+            images, A, R, low, q, sigma[q], square[q], dtop[q], reach, error[q], dim
+        )
+        out[q, 0] = blocks
+        out[q, 1] = points * (blocks / max(looked, 1))
+
+
+def census(images, A, R, low, sigma, square, dtop, reach, error, dim):
+    """Blocks and, from a sample of these, points that pass for each query: (B, 2)."""
+    out = np.empty((len(A), 2))
+    arrays = (images, A, R, low, sigma, square, dtop, reach, error, dim, out)
+    share(_census_tasks, len(A), low.size * 200, *arrays)
+    return out
+
+
+@_unlocked
+def _live_tasks(first, last, images, low, sigma, square, dtop, reach, error, dim, group, out):
+    head, tops, gamma, unit = images[1], images[5], images[6], images[7]
+    for g in range(first, last):
+        for q in range(low.shape[1]):
+            out[g, q] = False
+            for b in range(g * group, min((g + 1) * group, head.shape[0])):
+                limit = _limit(
+                    square[q], sigma[q], tops[b] - dtop[q], reach, error[q], gamma, unit, dim
+                )
+                if low[b, q] <= limit:
+                    out[g, q] = True
+                    break
+
+
+def live(images, low, sigma, square, dtop, reach, error, dim, group):
+    """(groups, B) whether any of `group` blocks passes."""
+    groups = -(-len(low) // group)
+    out = np.empty((groups, low.shape[1]), np.bool_)
+    arrays = (images, low, sigma, square, dtop, reach, error, dim, group, out)
+    share(_live_tasks, groups, low.size * 20, *arrays)
+    return out

@@ -32,7 +32,7 @@ EPS = 2.0**-53
 SINGLE = 1.01 * 2.0**-24
 
 HEAD = 16
-"""Coordinates that are compared for every point, twice as many where D is large."""
+"""Coordinates that are compared for every point, eight times as many where D is large."""
 
 DIRECTIONS = 512
 """Most coordinates of an image."""
@@ -157,7 +157,7 @@ def _frame(points: Floats) -> Frame:
     some = points[:: max(1, count // SAMPLE)] - centre
     size = float(max(np.abs(some).max(), np.abs(points[0] - centre).max()))
     unit = float(2.0 ** np.frexp(size)[1]) if size > 0 else 1.0
-    basis = _directions(some / unit, min(dim, int(_ends(dim, dim)[-1])))
+    basis = _directions(some / unit, min(dim, len(some), int(_ends(dim, dim)[-1])))
     size = basis.shape[1]
     eta = float(np.linalg.norm(basis.T @ basis - np.eye(size))) + (dim + 2) * size * EPS
     return Frame(centre, basis, _ends(dim, size), eta, unit)
@@ -165,7 +165,7 @@ def _frame(points: Floats) -> Frame:
 
 def _ends(dim: int, size: int) -> NDArray[np.int64]:
     # reading more of an image from memory costs as much as the point itself where D is small
-    steps = (HEAD,) if dim < 4 * HEAD * HEAD else (4 * HEAD, 12 * HEAD, DIRECTIONS)
+    steps = (HEAD,) if dim < 4 * HEAD * HEAD else (8 * HEAD, 12 * HEAD, 20 * HEAD, DIRECTIONS)
     return np.array(sorted({min(size, step) for step in steps}), dtype=np.int64)
 
 
@@ -190,3 +190,38 @@ def _orthonormal(a: Singles) -> Singles:
     values, turn = np.linalg.eigh((a.T @ a).astype(np.float64))
     scale = np.sqrt(np.maximum(values, 1e-12 * max(float(values[-1]), 1e-300)))
     return a @ (turn / scale).astype(np.float32)
+
+
+class Groups(NamedTuple):
+    """Points in float32 about the centres of their groups, for matrix products."""
+
+    rows: Singles
+    """(N, D) x_i - c_g in the order of the images, in their unit."""
+    halves: Floats
+    """(N,) half the square of each row, as rounded."""
+    logs: Floats
+    """(N,) log-weights."""
+    centres: Floats
+    """(groups, D) c_g in the units of the points."""
+    radii: Floats
+    """(groups,) largest norm of a row of the group."""
+    size: int
+    """Points per group."""
+
+
+def groups(sites: Sites, images: Images, size: int) -> Groups:
+    """Groups of `size` consecutive points of the images."""
+    points, logs = sites.points, sites.logs
+    count, dim = points.shape
+    rows = np.empty((count, dim), np.float32)
+    halves = np.empty(count)
+    starts = range(0, count, size)
+    centres, radii = np.empty((len(starts), dim)), np.empty(len(starts))
+    for g, a in enumerate(starts):
+        some = points[images.order[a : a + size]]
+        centres[g] = some.mean(axis=0)
+        part = ((some - centres[g]) / images.unit).astype(np.float32)
+        square = np.einsum("ij,ij->i", part, part, dtype=np.float64)
+        rows[a : a + size], halves[a : a + size] = part, 0.5 * square
+        radii[g] = np.sqrt(square.max())
+    return Groups(rows, halves, logs[images.order], centres, radii, size)
