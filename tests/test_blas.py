@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -12,7 +13,7 @@ from oracle import EPS
 from strategies import Case, cases
 
 from analytic import PointSet
-from analytic.kernels import candidates
+from analytic.kernels import candidates, products
 from analytic.methods import Blas, Dense, Sites, images
 
 
@@ -187,3 +188,35 @@ def test_empty_batch() -> None:
     given = frozen(np.eye(4))
     found = Blas(given).softmax(np.empty((0, 4)), np.empty(0))
     assert [len(part) for part in found] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("sigma", [0.1, 3.0])
+@pytest.mark.parametrize("single", [False, True])
+def test_no_matrix_of_all_pairs(sigma: float, single: bool) -> None:
+    """A float32 N x B matrix would take 200 MB."""
+    rng = np.random.default_rng(6)
+    given = frozen(rng.standard_normal((20_000, 12)))
+    x = given.points[:2500] + sigma * rng.standard_normal((2500, 12))
+    method = Blas(given)
+    method.softmax(x[:2], np.full(2, sigma), single)
+    tracemalloc.start()
+    try:
+        method.softmax(x, np.full(2500, sigma), single)
+        assert tracemalloc.get_traced_memory()[1] < 60e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("count", [1, 5, 63, 64, 65, 200])
+def test_weights_of_rows_of_any_length(count: int) -> None:
+    rng = np.random.default_rng(count)
+    row = (10 * rng.standard_normal((3, 256))).astype(np.float32)[:, :count].copy()
+    row[0, -1] = 50
+    lanes = np.empty(products.LANES, np.float32)
+    for p in range(3):
+        assert products._largest(row, p, lanes) == row[p].max()
+    exact = np.exp(np.minimum(row[1].astype(float) - 40, 0))
+    exact[row[1] - 40 <= -28] = 0
+    total = products._weigh_row(row, 1, np.float32(-40), np.float32(-28))
+    np.testing.assert_allclose(row[1], exact, rtol=1e-5)
+    np.testing.assert_allclose(total, exact.sum(), rtol=1e-5)

@@ -48,6 +48,7 @@ SAMPLED = 32
 PROBES = 4
 """Blocks in which a reference is looked for."""
 
+# fastmath is given because a function without it takes on that of its first caller
 _strict = nb.njit(cache=True, error_model="numpy", fastmath=False)
 _reduce = nb.njit(cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
 _unlocked = nb.njit(cache=True, error_model="numpy", nogil=True)

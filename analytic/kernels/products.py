@@ -18,6 +18,10 @@ import numpy as np
 from .dense import _gap, _logit
 from .threads import share
 
+LANES = 64
+"""Maxima of a row that run side by side."""
+
+# fastmath is given because a function without it takes on that of its first caller
 _strict = nb.njit(cache=True, error_model="numpy", fastmath=False)
 _reduce = nb.njit(cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
 _unlocked = nb.njit(cache=True, error_model="numpy", nogil=True)
@@ -90,13 +94,17 @@ def _refine_row(T, p, floor, X, L, Q, q, r, inv, order, start, toward):
 
 @_strict
 def _largest(T, p, lanes):
-    for j in range(64):
-        lanes[j] = T[p, j]
-    for i in range(64, T.shape[1] - T.shape[1] % 64, 64):
-        for j in range(64):
+    """Largest of a row, in lanes so that it vectorises."""
+    for j in range(LANES):
+        lanes[j] = -math.inf
+    whole = T.shape[1] - T.shape[1] % LANES
+    for i in range(0, whole, LANES):
+        for j in range(LANES):
             lanes[j] = T[p, i + j] if T[p, i + j] > lanes[j] else lanes[j]
+    for i in range(whole, T.shape[1]):
+        lanes[i - whole] = T[p, i] if T[p, i] > lanes[i - whole] else lanes[i - whole]
     best = lanes[0]
-    for j in range(1, 64):
+    for j in range(1, LANES):
         best = lanes[j] if lanes[j] > best else best
     return best
 
@@ -123,7 +131,7 @@ def _weigh_tasks(
     row, column, loss, rough, scale = terms
     X, L, order = sites
     Q, inv, ref = queries
-    lanes = np.empty(64, np.float32)
+    lanes = np.empty(LANES, np.float32)
     toward = np.empty((1, Q.shape[1]))
     for p in range(first, last):
         q = live[p]

@@ -8,7 +8,8 @@ Candidates. Where few points pass, they are summed from float64 differences, as
 is left out weighs at most `tolerance` of what is kept. A point counts if and only if
 its float64 logit is at least -C; so results are bit for bit the same whatever shares
 the batch and however the BLAS library rounds, unless two points tie for the largest
-weight to within rounding. float64 queries always go this way.
+weight to within rounding. float64 queries go this way, or to `Dense` where an
+estimate says that most points pass; the two differ by the tolerance.
 
 Products. Where many pass and the caller keeps float32 (`single`), points in groups
 centred at c_g go through two float32 products, z·Z_i and Σ w_i Z_i with z = x - c_g
@@ -19,7 +20,7 @@ u = 2⁻²⁴ a logit is then off by at most
     |δt_i| ≤ u (D + 4) |z||Z_i|/σ² + u|t_i|,
 
 the worst case over all orders of summation, here held to `WRONG`; roundings being of
-either sign, it is some u|z||Z_i|/σ² in fact. Where that exceeds `COARSE`, all points
+either sign, it is a few u|z||Z_i|/σ² in fact. Where that exceeds `COARSE`, all points
 within `HEAVY` nats of the largest are computed anew from float64 differences, so that
 the rest of the error is e^-`HEAVY` of this. Products depend, within these bounds, on
 the size of the batch.
@@ -46,7 +47,6 @@ SLAB = 2_000_000
 FAR = 1e15
 """Queries and bandwidths beyond so many data units are left to `Dense`."""
 
-
 CUT = 40 * float(np.log(2.0))
 """Weights below e^-CUT = 2^-40 are zero in products."""
 
@@ -55,6 +55,12 @@ PAIR = 20.0
 
 SINGLE = 2.0**-24
 """Unit roundoff of float32."""
+
+LIMIT = 1e-100
+"""Bandwidths below that, in data units, count as the limit."""
+
+MOST = 1 / 3
+"""Share of the points from which on float64 sums are left to `Dense`."""
 
 COARSE = 4e-5
 """Largest u|z||Z|/σ² at which heavy points keep the logits of the products."""
@@ -154,8 +160,14 @@ class Blas:
         )
         view = _View(q, s, inverse(s), ref, square, y, rests, error, low, likely)
         found = Softmax(ref, np.empty(len(q)), np.empty(q.shape), np.zeros(len(q)))
-        many = self._many(view) if single else np.zeros(len(q), bool)
-        few = np.flatnonzero(~many)
+        passed = self._passed(view)
+        many = self._many(view, passed) if single else np.zeros(len(q), bool)
+        # in the limit σ → 0 the candidates are the nearest points, however far the bounds are
+        most = ~many & (passed[:, 1] > MOST * len(points)) & (s > LIMIT * frame.unit)
+        if most.any():
+            rows = np.flatnonzero(most)
+            self._put(found, rows, Dense(self.sites).softmax(q[rows], s[rows], single))
+        few = np.flatnonzero(~(many | most))
         if few.size:
             self._put(found, few, self._sparse(view.at(few), single))
         if many.any():
@@ -163,16 +175,21 @@ class Blas:
             self._put(found, rows, self._products(view.at(rows)))
         return found
 
-    def _many(self, view: _View) -> NDArray[np.bool_]:
-        """Queries for which products cost less than candidates, and are precise enough."""
+    def _passed(self, view: _View) -> Floats:
+        """(B, 2) blocks and points, as estimated, that may weigh more than e^-CUT."""
         from ..kernels import candidates
 
         dim, state = self.sites.points.shape[1], self._images[1]
         limits = (view.s, view.square, self.sites.logs[view.ref], CUT, view.error, dim)
-        passed = candidates.census(state, view.y, view.rests, view.low, *limits)
-        sums = passed[:, 1] * dim * PAIR
+        return candidates.census(state, view.y, view.rests, view.low, *limits)
+
+    def _many(self, view: _View, passed: Floats) -> NDArray[np.bool_]:
+        """Queries for which products cost less than candidates, and are precise enough."""
+        from ..kernels import candidates
+
+        dim = self.sites.points.shape[1]
         product = passed[:, 0] * candidates.BLOCK * (dim + 60)
-        return (product < sums) & self._precise(view)
+        return (product < passed[:, 1] * dim * PAIR) & self._precise(view)
 
     def _precise(self, view: _View) -> NDArray[np.bool_]:
         dim = self.sites.points.shape[1]
