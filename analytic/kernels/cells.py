@@ -25,9 +25,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from ._jit import entry, lean, lean_least
 from .intrinsics import wide
 from .threads import share
 
@@ -44,12 +44,6 @@ OUTSIDE = 1e200
 """Coordinates of the points that fill up a leaf."""
 
 _EPS = 2.0**-53
-
-_strict = nb.njit(cache=True, error_model="numpy", _nrt=False)
-_smallest = nb.njit(
-    cache=True, error_model="numpy", _nrt=False, fastmath={"nnan", "nsz", "reassoc"}
-)
-_unlocked = nb.njit(cache=True, error_model="numpy", nogil=True)
 
 
 class Cells(NamedTuple):
@@ -128,14 +122,14 @@ def gathered(values, cells, combine):
     return out
 
 
-@_strict
+@lean
 def _swap(rows, order, i, j):
     order[i], order[j] = order[j], order[i]
     for d in range(rows.shape[1]):
         rows[i, d], rows[j, d] = rows[j, d], rows[i, d]
 
 
-@_strict
+@lean
 def _partition(rows, order, axis, a, b, pivot):
     """Rows a to b inclusive: up to j at most the pivot, from i at least; returns i, j."""
     i, j = a, b
@@ -151,7 +145,7 @@ def _partition(rows, order, axis, a, b, pivot):
     return i, j
 
 
-@_strict
+@lean
 def _pivot(rows, axis, a, b, state):
     """A median of three at scattered places, which no order of the input can defeat."""
     step = (b - a) // 3 + 1
@@ -161,7 +155,7 @@ def _pivot(rows, axis, a, b, state):
     return max(min(x, y), min(max(x, y), z))
 
 
-@_strict
+@lean
 def _select(rows, order, axis, first, last, nth):
     """Permute rows first ≤ row < last so that none before row nth exceeds one from it on."""
     a, b = first, last - 1
@@ -177,7 +171,7 @@ def _select(rows, order, axis, first, last, nth):
             return
 
 
-@_strict
+@lean
 def _cut(rows, order, first, last, axis, middle):
     """Row at which rows first to last are cut, after they were put on their sides."""
     count = last - first
@@ -196,7 +190,7 @@ def _cut(rows, order, first, last, axis, middle):
     return i
 
 
-@_unlocked
+@entry
 def _cut_tasks(first, last, rows, order, start, stop, cut, boxes):
     D = rows.shape[1]
     for k in range(first, last):
@@ -217,7 +211,7 @@ def _cut_tasks(first, last, rows, order, start, stop, cut, boxes):
             cut[k] = _cut(rows, order, a, b, axis, middle)
 
 
-@_strict
+@lean
 def box_square(boxes, k, x):
     """dist(x, box k)², for a tuple x."""
     D = len(x)
@@ -228,13 +222,13 @@ def box_square(boxes, k, x):
     return total
 
 
-@_strict
+@lean
 def conceded(square, own, D):
     """square - own, less what rounding may have added to it."""
     return (square - own) - 2 * (D + 4) * _EPS * (square + abs(own))
 
 
-@_smallest
+@lean_least
 def _least_key(X, L, a, b, x, twice):
     """Smallest |x - x_i|² - 2σ² l_i over columns a to b."""
     wide()
@@ -250,7 +244,7 @@ def _least_key(X, L, a, b, x, twice):
     return best
 
 
-@_strict
+@lean
 def _where_key(X, L, a, b, x, twice):
     """The column of the smallest key."""
     best, where = math.inf, a
@@ -266,7 +260,7 @@ def _where_key(X, L, a, b, x, twice):
     return where
 
 
-@_strict
+@lean
 def nearest(X, L, boxes, links, top, x, twice, nodes, gaps):
     """Column of the point with the smallest key, by branch and bound.
 

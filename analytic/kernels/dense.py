@@ -33,9 +33,9 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 
+from ._jit import entry, strict, sums
 from .threads import share
 
 BLOCK = 128
@@ -58,10 +58,6 @@ UNDERFLOW = -745.2
 
 OVERSHOOT = 600.0
 """Logits above the reference are held to this; callers then pick a better reference."""
-
-_strict = nb.njit(cache=True, error_model="numpy")
-_reduce = nb.njit(cache=True, error_model="numpy", fastmath={"reassoc", "nsz"})
-_unlocked = nb.njit(cache=True, error_model="numpy", nogil=True)
 
 
 def chunk_count(count):
@@ -90,28 +86,28 @@ def _slabs(X, Q):
     return [slice(k, min(k + step, Q.shape[0])) for k in range(0, Q.shape[0], step)]
 
 
-@_strict
+@strict
 def _square(x, xi):
     gap = x - xi
     return gap * gap
 
 
-@_strict
+@strict
 def _cross(x, xi, xr, toward):
     return (xr - xi) * ((x - xi) + toward)
 
 
-@_strict
+@strict
 def _about(w, xi, c):
     return w * (xi - c)
 
 
-@_strict
+@strict
 def _times(a, b):
     return a * b
 
 
-@_reduce
+@sums
 def _distance2(Q, q, X, i):
     """|x_q - x_i|²."""
     total = 0.0
@@ -120,7 +116,7 @@ def _distance2(Q, q, X, i):
     return total
 
 
-@_reduce
+@sums
 def _gap(Q, q, X, i, r, toward, k):
     """|x - x_i|² - |x - x_r|², given row k of toward = x - x_r."""
     total = 0.0
@@ -129,7 +125,7 @@ def _gap(Q, q, X, i, r, toward, k):
     return total
 
 
-@_reduce
+@sums
 def _dot(A, a, B, b):
     total = 0.0
     for d in range(A.shape[1]):
@@ -137,12 +133,12 @@ def _dot(A, a, B, b):
     return total
 
 
-@_strict
+@strict
 def _logit(gap, dlog, inv):
     return dlog - (gap * inv) * (0.5 * inv)
 
 
-@_strict
+@strict
 def _toward(X, Q, ref, q0, q1):
     out = np.empty((q1 - q0, Q.shape[1]))
     for q in range(q0, q1):
@@ -151,7 +147,7 @@ def _toward(X, Q, ref, q0, q1):
     return out
 
 
-@_strict
+@strict
 def _nearest(X, L, Q, sigma, q0, q1, c, rows, key, index):
     """Point with the largest logit, by plain squared distances, of each query in a chunk."""
     c0, c1 = c * rows, min((c + 1) * rows, X.shape[0])
@@ -169,7 +165,7 @@ def _nearest(X, L, Q, sigma, q0, q1, c, rows, key, index):
                     index[c, q] = i
 
 
-@_unlocked
+@entry
 def _nearest_tasks(first, last, X, L, Q, sigma, rows, chunks, key, index):
     for task in range(first, last):
         q0 = (task // chunks) * TILE
@@ -190,7 +186,7 @@ def reference(X, L, Q, sigma):
     return out
 
 
-@_strict
+@strict
 def _softmax(X, L, Q, inv, ref, q0, q1, c, rows, top, index, s0, s1):
     """Partial (max, argmax, sum, weighted sum of x_i - x_r) of each query over a chunk."""
     D = Q.shape[1]
@@ -244,7 +240,7 @@ def _softmax(X, L, Q, inv, ref, q0, q1, c, rows, top, index, s0, s1):
                 s1[c, q, d] += part[d]
 
 
-@_unlocked
+@entry
 def _softmax_tasks(first, last, X, L, Q, inv, ref, rows, chunks, top, index, s0, s1):
     for task in range(first, last):
         q0 = (task // chunks) * TILE
@@ -288,7 +284,7 @@ def _merged(X, L, Q, inv, ref):
     return top.max(axis=0), index, ceiling + np.log(total), shift / total[:, None]
 
 
-@_strict
+@strict
 def _spread(X, L, Q, inv, ref, log_sum, centre, v, q0, q1, c, rows, scalars, vectors):
     """Partial central moments of each query over a chunk: see `spread`."""
     D = Q.shape[1]
@@ -332,7 +328,7 @@ def _spread(X, L, Q, inv, ref, log_sum, centre, v, q0, q1, c, rows, scalars, vec
                     vectors[c, q, k, d] += part[k, d]
 
 
-@_unlocked
+@entry
 def _spread_tasks(
     first, last, X, L, Q, inv, ref, log_sum, centre, v, rows, chunks, scalars, vectors
 ):
@@ -370,7 +366,7 @@ def _summed(X, L, Q, inv, ref, log_sum, centre, v):
     return scalars[0], vectors[0]
 
 
-@_strict
+@strict
 def _covariance(X, L, Q, inv, ref, log_sum, centre, q, out):
     D = Q.shape[1]
     r = ref[q]
@@ -403,7 +399,7 @@ def _covariance(X, L, Q, inv, ref, log_sum, centre, q, out):
             out[q, a, d] = out[q, d, a]
 
 
-@_unlocked
+@entry
 def _covariance_tasks(first, last, X, L, Q, inv, ref, log_sum, centre, out):
     for q in range(first, last):
         _covariance(X, L, Q, inv, ref, log_sum, centre, q, out)
@@ -426,7 +422,7 @@ def covariance(X, L, Q, inv, ref, log_sum, centre, out):
     )
 
 
-@_strict
+@strict
 def _log_posterior(X, L, Q, inv, ref, log_sum, q, out):
     r = ref[q]
     toward = _toward(X, Q, ref, q, q + 1)
@@ -435,7 +431,7 @@ def _log_posterior(X, L, Q, inv, ref, log_sum, q, out):
         out[q, i] = t - log_sum[q]
 
 
-@_unlocked
+@entry
 def _log_posterior_tasks(first, last, X, L, Q, inv, ref, log_sum, out):
     for q in range(first, last):
         _log_posterior(X, L, Q, inv, ref, log_sum, q, out)
@@ -446,7 +442,7 @@ def log_posterior(X, L, Q, inv, ref, log_sum, out):
     share(_log_posterior_tasks, Q.shape[0], _work(X, Q), X, L, Q, inv, ref, log_sum, out)
 
 
-@_strict
+@strict
 def _trap(X, L, Q, inv, candidate, q, out):
     i = candidate[q]
     toward = _toward(X, Q, candidate, q, q + 1)
@@ -474,7 +470,7 @@ def _trap(X, L, Q, inv, candidate, q, out):
     out[q, 4] = least
 
 
-@_unlocked
+@entry
 def _trap_tasks(first, last, X, L, Q, inv, candidate, out):
     for q in range(first, last):
         _trap(X, L, Q, inv, candidate, q, out)

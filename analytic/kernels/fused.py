@@ -50,10 +50,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
 from . import leaves
+from ._jit import entry, strict
 from .intrinsics import (
     BLOCK,
     FLOOR_SINGLE,
@@ -83,9 +83,6 @@ LARGEST_SLOPE = 1e30
 """Above this a float32 block could overflow."""
 
 _LOG2E = math.log2(math.e)
-
-_strict = nb.njit(cache=True, error_model="numpy")
-_unlocked = nb.njit(cache=True, error_model="numpy", nogil=True)
 
 
 class Blocks(NamedTuple):
@@ -129,7 +126,7 @@ def blocks(X, bits):
     return Blocks(data, centre, halves, radius, top, spread, depth)
 
 
-@_unlocked
+@entry
 def _pack_tasks(first, last, X, bits, depth, centre, data, radius, top, spread):
     count, D = X.shape
     for m in range(first, last):
@@ -207,7 +204,7 @@ def sums_single(X, bits, blocks, zeros, Q, near, row, base, inv):
     return _summed(_single_tasks, chunks, X.size + 6 * count, given, queries)
 
 
-@_unlocked
+@entry
 def _sum_tasks(first, last, chunks, out, zeros, X, bits, count, many, near, twice, base, half, inv):
     for task in range(first, last):
         q0, c = (task // chunks) * TILE, task % chunks
@@ -221,7 +218,7 @@ def _sum_tasks(first, last, chunks, out, zeros, X, bits, count, many, near, twic
 _SKIP, _SINGLE, _DOUBLE = 0, 1, 2
 
 
-@_strict
+@strict
 def _doublings(D):
     """g: additions that a sum of four products meets in a float32 logit."""
     found = 0
@@ -230,7 +227,7 @@ def _doublings(D):
     return found + (D - 1) // 12
 
 
-@_strict
+@strict
 def _plan(centre, half, m, r, x, away, near, count, head, spread, kappa, small, plan, level, slope):
     """How to sum block m for each query of a tile; its B, and its slopes. See the module.
 
@@ -271,7 +268,7 @@ def _plan(centre, half, m, r, x, away, near, count, head, spread, kappa, small, 
             plan[k] = _SKIP
 
 
-@_strict
+@strict
 def _fold(data, m, a, b, row, centre, near, plan, q0, part, out):
     """Add Σ w and Σ w (x_i - x_r) of a float32 block, in which the reference may lie itself."""
     for k in range(plan.shape[0]):
@@ -287,7 +284,7 @@ def _fold(data, m, a, b, row, centre, near, plan, q0, part, out):
             out[q0 + k, 1 + d] += np.float64(part[k, 1 + d]) + total * apart
 
 
-@_unlocked
+@entry
 def _single_tasks(
     first,
     last,

@@ -26,8 +26,9 @@ from __future__ import annotations
 
 import os
 
-import numba as nb
 import numpy as np
+
+from ._jit import strict
 
 try:
     from llvmlite import ir
@@ -504,23 +505,22 @@ if not PLAIN:
         return types.void(zeros, Y, index, index, slope, real, real, weighted, out), code
 
 else:
-    _strict = nb.njit(cache=True, error_model="numpy")
 
-    @_strict
+    @strict
     def _power(t, ceiling, floor):
         t = t if t < ceiling else ceiling
         return 2.0**t if t > floor else 0.0
 
-    @_strict
+    @strict
     def exp2(t):
         """2^t of a float64."""
         return _power(t, CEILING, FLOOR)
 
-    @_strict
+    @strict
     def wide():
         """Nothing."""
 
-    @_strict
+    @strict
     def weigh(zeros, X, L, first, last, near, twice, row, half, inv, base, out):
         """Add Σ w and Σ w (x_i - x_r), over first ≤ i < last, to out[row] (D + 1)."""
         for i in range(first, last):
@@ -536,7 +536,7 @@ else:
             for d in range(len(zeros)):
                 out[row, 1 + d] += w * (X[d, i] - near[row, d])
 
-    @_strict
+    @strict
     def least(zeros, X, L, first, last, Q, row, lift, best, index):
         """Replace best[0] by the least |x - x_i|² - lift L_i over first ≤ i < last, if less."""
         for i in range(first, last):
@@ -547,7 +547,7 @@ else:
             if key < best[0]:
                 best[0], index[0] = key, i
 
-    @_strict
+    @strict
     def weigh_single(zeros, Y, block, row, slope, kappa, base, weighted, out):
         """Σ w and Σ w y_i over a block of points into out[row], from float32 numbers."""
         dim = len(zeros)

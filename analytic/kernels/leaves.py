@@ -25,9 +25,9 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 
+from ._jit import entry, strict
 from .intrinsics import LANES, least
 from .threads import share
 
@@ -35,9 +35,6 @@ ROWS = 16_384
 """A node this small is put in order by one thread, all the way down, in its cache."""
 
 _EPS = 2.0**-53
-
-_strict = nb.njit(cache=True, error_model="numpy")
-_unlocked = nb.njit(cache=True, error_model="numpy", nogil=True)
 
 
 def build(X, size):
@@ -87,19 +84,19 @@ def nearest(X, L, low, high, top_log, levels, Q, sigma, zeros=None, nats=0.0):
     return out
 
 
-@_strict
+@strict
 def _row(count, m, h):
     """First row of node m at depth h."""
     return (count * m) >> h
 
 
-@_strict
+@strict
 def _swap(keys, order, i, j):
     keys[i], keys[j] = keys[j], keys[i]
     order[i], order[j] = order[j], order[i]
 
 
-@_strict
+@strict
 def _pivot(keys, a, b, state):
     """A median of three at scattered places, which no order of the input can defeat."""
     step = (b - a) // 3 + 1
@@ -108,7 +105,7 @@ def _pivot(keys, a, b, state):
     return max(min(x, y), min(max(x, y), z))
 
 
-@_strict
+@strict
 def _select(keys, order, first, last, nth):
     """Permute rows first ≤ row < last so that none before row nth exceeds one from it on."""
     a, b = first, last - 1
@@ -134,7 +131,7 @@ def _select(keys, order, first, last, nth):
             return
 
 
-@_strict
+@strict
 def _widest(X, order, first, last):
     """The coordinate in which rows first to last of the order spread most."""
     axis, width = 0, -1.0
@@ -149,7 +146,7 @@ def _widest(X, order, first, last):
     return axis
 
 
-@_strict
+@strict
 def _split(X, order, keys, first, nth, last):
     axis = _widest(X, order, first, last)
     for k in range(first, last):
@@ -157,7 +154,7 @@ def _split(X, order, keys, first, nth, last):
     _select(keys, order, first, last, nth)
 
 
-@_unlocked
+@entry
 def _split_tasks(first, last, X, h, order, keys):
     """Cut nodes `first` to `last` of depth h."""
     count = X.shape[0]
@@ -166,7 +163,7 @@ def _split_tasks(first, last, X, h, order, keys):
         _split(X, order, keys, _row(count, m, h), nth, _row(count, m + 1, h))
 
 
-@_unlocked
+@entry
 def _finish_tasks(first, last, X, h, levels, order, keys):
     """Cut nodes `first` to `last` of depth h, and all below, on a copy of their points."""
     count, D = X.shape
@@ -189,7 +186,7 @@ def _finish_tasks(first, last, X, h, levels, order, keys):
             order[a + k] = here[inner[k]]
 
 
-@_unlocked
+@entry
 def _box_tasks(first, last, X, levels, low, high):
     count = X.shape[0]
     for m in range(first, last):
@@ -203,7 +200,7 @@ def _box_tasks(first, last, X, levels, low, high):
                 high[k, d] = max(high[k, d], X[i, d])
 
 
-@_strict
+@strict
 def _merge_boxes(low, high, levels):
     for k in range((1 << levels) - 2, -1, -1):
         for d in range(low.shape[1]):
@@ -211,7 +208,7 @@ def _merge_boxes(low, high, levels):
             high[k, d] = max(high[2 * k + 1, d], high[2 * k + 2, d])
 
 
-@_strict
+@strict
 def _least(Q, q, low, high, top_log, twice, k):
     """The bound of node k, lowered by what rounding may have done."""
     total = 0.0
@@ -222,7 +219,7 @@ def _least(Q, q, low, high, top_log, twice, k):
     return (total - lift) - 2 * (Q.shape[1] + 4) * _EPS * (total + abs(lift))
 
 
-@_strict
+@strict
 def _scan(X, L, first, last, Q, q, twice, best, row):
     """Replace what was found by the best of the rows first to last, if that is better."""
     for i in range(first, last):
@@ -235,7 +232,7 @@ def _scan(X, L, first, last, Q, q, twice, best, row):
             best[0], row[0] = key, i
 
 
-@_strict
+@strict
 def _nearest(
     X, L, count, low, high, top_log, levels, Q, q, twice, zeros, spare, nodes, bounds, best, row
 ):
@@ -268,7 +265,7 @@ def _nearest(
         size += 2
 
 
-@_unlocked
+@entry
 def _nearest_tasks(
     first, last, X, L, count, low, high, top_log, levels, Q, sigma, zeros, nats, out
 ):

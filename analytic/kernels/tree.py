@@ -39,10 +39,10 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 from numba.cpython.unsafe.tuple import tuple_setitem
 
+from ._jit import entry, lean, lean_fused, lean_products
 from .cells import box_square, conceded, nearest
 from .intrinsics import exp2, wide
 from .threads import share
@@ -58,17 +58,6 @@ WHOLE = 512
 """A node of at most so many columns is summed as it is where its half-width is below `SMALL` σ."""
 
 SMALL = 2.0
-
-
-_strict = nb.njit(cache=True, error_model="numpy", _nrt=False)
-_fused = nb.njit(cache=True, error_model="numpy", _nrt=False, fastmath={"contract"})
-_reduce = nb.njit(
-    cache=True, error_model="numpy", _nrt=False, fastmath={"reassoc", "nsz", "contract"}
-)
-_smallest = nb.njit(
-    cache=True, error_model="numpy", _nrt=False, fastmath={"nnan", "nsz", "reassoc"}
-)
-_unlocked = nb.njit(cache=True, error_model="numpy", nogil=True)
 
 
 def chebyshev(n):
@@ -104,7 +93,7 @@ def charges(cells, prior, charged, slot, centre, half, z, b):
     return out.reshape((charged.size, n ** (D - 1), n))
 
 
-@_strict
+@lean
 def _lagrange(t, z, b, out, d):
     """Lagrange polynomials of the nodes z at t, by the barycentric formula, into out[d]."""
     total = 0.0
@@ -121,7 +110,7 @@ def _lagrange(t, z, b, out, d):
         out[d, k] /= total
 
 
-@_reduce
+@lean_products
 def _spread_point(weight, basis, work, out, row):
     """out[row] += weight ⊗_d basis[d]."""
     D, n = basis.shape
@@ -137,7 +126,7 @@ def _spread_point(weight, basis, work, out, row):
             out[row, np.uint64(k * n) + j] += work[k] * basis[D - 1, j]
 
 
-@_unlocked
+@entry
 def _points_tasks(
     first, last, rows, prior, start, stop, charged, slot, links, z, b, centre, half, out
 ):
@@ -156,7 +145,7 @@ def _points_tasks(
                 _spread_point(prior[i], basis, work, out, j)
 
 
-@_reduce
+@lean_products
 def _dot(A, j, f, d):
     """Σ_k A[j, k] f[d, k]."""
     total = 0.0
@@ -165,7 +154,7 @@ def _dot(A, j, f, d):
     return total
 
 
-@_reduce
+@lean_products
 def _contract(A, j, f, d, out, jo):
     """out[jo, r] = Σ_k A[j, r, k] f[d, k]; the number of r is a multiple of four."""
     wide()
@@ -179,7 +168,7 @@ def _contract(A, j, f, d, out, jo):
         out[jo, r], out[jo, r + 1], out[jo, r + 2], out[jo, r + 3] = s0, s1, s2, s3
 
 
-@_reduce
+@lean_products
 def _contract_twice(A, j, f, g, d, out, jo, ko):
     """Both out[jo, r] = Σ_k A[j, r, k] f[d, k] and out[ko, r] = Σ_k A[j, r, k] g[d, k]."""
     wide()
@@ -199,7 +188,7 @@ def _contract_twice(A, j, f, g, d, out, jo, ko):
         out[ko, r], out[ko, r + 1], out[ko, r + 2], out[ko, r + 3] = t0, t1, t2, t3
 
 
-@_reduce
+@lean_products
 def _transfer(transfer, D, n, source, spare, target):
     """target += (⊗_d transfer[d]) source: contract the first axis, append the new, D times."""
     rest = n ** (D - 1)
@@ -216,7 +205,7 @@ def _transfer(transfer, D, n, source, spare, target):
         target[k] += a[k]
 
 
-@_unlocked
+@entry
 def _parents_tasks(first, last, here, slot, links, z, b, centre, half, out):
     """Add the charges of children to those of their parents."""
     n, D = z.shape[0], centre.shape[1]
@@ -239,22 +228,22 @@ def _parents_tasks(first, last, here, slot, links, z, b, centre, half, out):
             _transfer(transfer, D, n, out[c], spare, out[j])
 
 
-@_fused
+@lean_fused
 def _term(e, twice, gap):
     return gap + e * (e - twice)
 
 
-@_fused
+@lean_fused
 def _logit(gap, inv, scaled, dlog):
     return dlog - (gap * inv) * scaled
 
 
-@_fused
+@lean_fused
 def _times(w, e):
     return w * e
 
 
-@_reduce
+@lean_products
 def _near(X, L, a, b, xr, twice, inv, scaled, lr, zeros):
     """(Σ w_i, Σ w_i e_i) over columns a to b; base-2 log-weights L, or None where all equal."""
     wide()
@@ -275,7 +264,7 @@ def _near(X, L, a, b, xr, twice, inv, scaled, lr, zeros):
     return total, moved
 
 
-@_reduce
+@lean_products
 def _factors(z, centre, half, d, xr, twice, inv, scaled, f, g):
     """f_d and e_d f_d at the nodes of coordinate d of a box; the largest exponent."""
     wide()
@@ -290,7 +279,7 @@ def _factors(z, centre, half, d, xr, twice, inv, scaled, f, g):
     return _logit(_term(e, twice, 0.0), inv, scaled, 0.0)
 
 
-@_strict
+@lean
 def _interpolated(charge, z, centre, half, k, xr, twice, inv, scaled, f, g, A, A3, B, zeros):
     """(Σ m_k f(y_k), Σ m_k f(y_k) e_k, whether the factors are tame) of box k."""
     D = len(zeros)
@@ -312,7 +301,7 @@ def _interpolated(charge, z, centre, half, k, xr, twice, inv, scaled, f, g, A, A
     return _dot(A, 0, f, 0), moved, tame
 
 
-@_strict
+@lean
 def _own_log(L, i):
     if L is None:
         return 0.0
@@ -320,7 +309,7 @@ def _own_log(L, i):
         return L[i]
 
 
-@_strict
+@lean
 def _box_error(centre, half, rho, j, x, own, inv, scaled, reach, squeeze, log_c):
     """Base-2 logarithm of the bound on what interpolating box j costs, per unit of its mass."""
     square = 0.0
@@ -330,7 +319,7 @@ def _box_error(centre, half, rho, j, x, own, inv, scaled, reach, squeeze, log_c)
     return _logit(conceded(square, own, len(x)), inv, scaled, log_c) + squeeze * rho * rho
 
 
-@_strict
+@lean
 def _one(
     X, L, boxes, links, mass, width, slot, centre, half, charge, z, rule,
     x, own, xr, double, inv, lr, pr, tol, nodes, gaps, f, g, A, A3, B, zeros,
@@ -403,7 +392,7 @@ def _one(
             size += 1
 
 
-@_unlocked
+@entry
 def _sum_tasks(
     first, last, X, L, boxes, links, mass, width, logs, top, depth,
     slot, centre, half, charge, z, rule, Q, inv, tol, zeros, column, out, effort,

@@ -6,13 +6,15 @@ denoiser reports follows from that answer.
 name    method
 dense   every point: `Fused` up to 16 dimensions, `Dense` beyond
 tree    `Tree`: what cannot matter is left out, what is smooth is interpolated
-auto    `Auto`: the cheaper of them at each query's bandwidth
+blas    `Blas`: candidates by certified bounds in few dimensions, products for the rest
+auto    `Auto`: the cheapest at each query's bandwidth
 """
 
 from __future__ import annotations
 
 from ._base import TINY, Method, Sites, Softmax, inverse
 from .auto import Auto, dense
+from .blas import Blas
 from .dense import Dense
 from .fused import Fused
 from .tree import Tree
@@ -20,6 +22,7 @@ from .tree import Tree
 __all__ = [
     "TINY",
     "Auto",
+    "Blas",
     "Dense",
     "Fused",
     "Method",
@@ -34,11 +37,11 @@ __all__ = [
 
 def names() -> tuple[str, ...]:
     """Names that `make` knows."""
-    return ("auto", "dense", "tree")
+    return ("auto", "dense", "tree", "blas")
 
 
 def make(name: str, sites: Sites, tolerance: float) -> Method:
     """The method of a name for these points."""
     if name == "dense":
         return dense(sites)
-    return {"auto": Auto, "tree": Tree}[name](sites, tolerance)
+    return {"auto": Auto, "tree": Tree, "blas": Blas}[name](sites, tolerance)
