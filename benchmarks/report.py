@@ -5,8 +5,9 @@ The results of a run are
     {"environment": {...}, "works": [...], "sides": {name: {"title": ..., "rows": [...]}}}
 
 where a work has its parameters, the `family` whose table it is in, the `axis` along
-which that family goes and its `value` there, and the contenders' `results`; or
-`skipped`, with the reason. Ratios are ours / theirs: below 1 we are faster.
+which that family goes and its `value` there, the share of the cores that others kept
+`busy`, and the contenders' `results`; or `skipped`, with the reason.
+Ratios are ours / theirs: below 1 we are faster.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ __all__ = ["exponent", "families", "figures", "markdown", "write"]
 Json = dict[str, Any]
 
 LABELS = {"D": "dimension D", "N": "points N", "sigma": "noise level σ (data units)"}
+BUSY = 0.1
+"""Share of the cores that others may use without a remark."""
 MARKERS = "os^Dv<>P*Xh"
 
 
@@ -136,6 +139,12 @@ def _family(works: list[Json]) -> list[str]:
         f"{fixed}, {first['dtype']}, {what}. "
         f"Agreement within {first['tolerance']:g} {unit}: {first['reason']}."
     )
+    busy = max(work["busy"] for work in done)
+    if busy > BUSY:
+        parts.append(
+            f"Others kept {busy:.0%} of the cores busy: times are too long, most of all where "
+            "threads wait by spinning, as those of torch do. Repeat this on a quiet machine."
+        )
     names = [n for n in _contenders(done) if any((_result(w, n) or {}).get("best") for w in done)]
     if names:
         rows = [[f"{work['value']:g}", *(_cell(work, name) for name in names)] for work in done]

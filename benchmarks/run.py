@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import multiprocessing
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from fnmatch import fnmatchcase
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +36,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not entries and not sides:
         print(f"nothing is called {options.only!r}; names are", *works.WORKS, sep="\n  ")
         return 2
+    signal.signal(signal.SIGTERM, _interrupt)
     environment.limit_threads()
     options.out.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {"environment": environment.describe(), "works": [], "sides": {}}
     try:
         for entry in entries:
             print(entry.name, flush=True)
+            before = environment.busy()
             about = isolated(measure, entry.name, options.repeats, options.limit)
             if isinstance(about, str):
                 print(f"  skipped: {about}", flush=True)
                 about = {"name": entry.name, "skipped": about}
             axis, value = entry.axis
             where = {"family": entry.family, "axis": axis, "value": value}
-            results["works"].append({**where, **about})
+            busy = max(each or 0.0 for each in (before, environment.busy()))
+            results["works"].append({**where, **about, "busy": busy})
             report.write(results, options.out)
         for name in sides:
             print(name, flush=True)
@@ -91,13 +94,31 @@ def side(name: str) -> dict[str, Any] | str:
 
 
 def isolated(call: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of a call in a process of its own, or a sentence if that was killed."""
+    """The result of a call in a process of its own, or a sentence on why there is none."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-        try:
-            return pool.submit(call, *arguments).result()
-        except BrokenProcessPool:
-            return "the process was killed, most likely out of memory"
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(there, call, arguments), daemon=True)
+    process.start()
+    there.close()
+    try:
+        return here.recv()
+    except EOFError:
+        return "the process was killed, most likely for its memory"
+    finally:
+        process.kill()  # if we are interrupted it would work on, and disturb what comes next
+        process.join()
+
+
+def _send(pipe: Connection, call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who waits for us takes care of it
+    try:
+        pipe.send(call(*arguments))
+    except Exception as error:
+        pipe.send(f"{type(error).__name__}: {error}")
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def _say(line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -243,7 +244,7 @@ def results() -> dict[str, Any]:
         ours = Result("analytic auto", times=[0.001 * count, 0.002 * count], error=0.0, setup=0.1)
         theirs = Result("peer", times=[0.004 * count], error=float("inf"), scale=2.0, queries=5)
         absent = Result("absent", Status.NOT_INSTALLED, "No module | named so")
-        where = {"family": "growth", "axis": "N", "value": float(count)}
+        where = {"family": "growth", "axis": "N", "value": float(count), "busy": 0.5}
         entries = [each.as_dict() for each in (ours, theirs, absent)]
         rows.append({**make_work().about(), **where, "N": count, "results": entries})
     sides = {"flow": {"title": "Time.", "rows": [{"data": "x", "seconds": 0.5}]}}
@@ -260,6 +261,7 @@ def test_tables_and_json(tmp_path: Path) -> None:
     assert "| 10 | 10 ms | 40 ms* (0.25) |" in text
     assert "grows: time as N^1.00, set-up as N^" in text
     assert "scaled from 5 queries" in text and "not installed; No module \\| named so" in text
+    assert "Others kept 50% of the cores busy" in text
     assert "| x | 0.5 |" in text and "- packages: numpy 2" in text
     back = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert back["works"][0]["results"][1]["error"] is None  # JSON has no infinity
@@ -285,12 +287,25 @@ def test_a_run_writes_after_every_work_and_survives_an_interruption(
         return "no data" if len(done) == 1 else {**make_work().about(), "results": []}
 
     monkeypatch.setattr(run, "isolated", here)
+    monkeypatch.setattr(run.signal, "signal", lambda *_: None)
     monkeypatch.setattr(run.environment, "limit_threads", lambda: None)
+    monkeypatch.setattr(run.environment, "busy", lambda: None)
     assert run.main(["--only", "noise-level/*", "--group", "full", "--out", str(tmp_path)]) == 130
     back = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert [work.get("skipped") for work in back["works"]] == ["no data", None]
     assert {"cpu", "cores", "commit", "date", "packages"} <= set(back["environment"])
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_process_of_its_own() -> None:
+    assert run.isolated(int, "7") == 7
+    assert run.isolated(int, "seven").startswith("ValueError: ")
+    assert "killed" in run.isolated(os._exit, 9)
+
+
+def test_busy_is_a_share() -> None:
+    share = run.environment.busy(0.05)
+    assert share is None or 0 <= share <= 1
 
 
 def test_an_unknown_name_lists_the_known(capsys: pytest.CaptureFixture[str]) -> None:

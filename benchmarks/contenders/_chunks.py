@@ -17,7 +17,7 @@ HELD = 1 << 25
 """Log-weights held at a time at most: 256 MB of float64."""
 SIZES = tuple(2**k for k in range(3, 13))
 TRIED = 512
-"""Queries, at least, that a size is tried on."""
+"""Queries that a size is tried on, or fewer where the points are many."""
 
 _best: dict[tuple[object, ...], int] = {}
 """Sizes found, so that a fresh instance need not look again."""
@@ -51,7 +51,8 @@ class Chunked:
     def _pace(self, x: Any, size: int) -> float:
         """Least seconds per query."""
         least = float("inf")
-        chunks = [x[k : k + size] for k in range(0, min(len(x), max(size, TRIED)), size)]
+        enough = max(size, min(TRIED, HELD // self.count))
+        chunks = [x[k : k + size] for k in range(0, min(len(x), enough), size)]
         for _ in range(2):
             start = time.perf_counter()
             for chunk in chunks:
