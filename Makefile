@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= analytic-report
 
-.PHONY: verify test test-unpinned lint format figures bench clean
+.PHONY: verify test test-unpinned lint format figures bench bench-full clean
 
 verify: $(STAMP)  ## check the theory on digits, two moons and 8 Gaussians, and say where the report is
 	$(BIN)/analytic verify --out $(OUT)
@@ -25,9 +25,12 @@ format: $(STAMP)
 figures: $(STAMP)  ## every figure, as PDF and PNG, into figures/out
 	for script in figures/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
-bench: $(STAMP)  ## memory and time of the denoiser and the flow
-	$(BIN)/python -m benchmarks.memory
-	$(BIN)/python -m benchmarks.timing
+bench: $(STAMP)  ## a short table of the denoiser beside whatever else is installed
+	$(BIN)/python -m benchmarks.run --group short
+
+bench-full: $(STAMP)  ## everything, beside torch, KeOps and JAX, which this installs; hours
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[bench]
+	$(BIN)/python -m benchmarks.run --group full
 
 test-unpinned:  ## install the newest versions of everything, without constraints, and try it
 	$(PYTHON) -m venv --clear .venv-unpinned

@@ -1,7 +1,7 @@
 """The cheapest method for every query, chosen from the points and the bandwidth alone.
 
 Costs are predicted, not timed, so that the same call always takes the same path:
-what the dense methods do is known beforehand, and what the tree does at a
+what the dense methods do is known beforehand, and what the others do at a
 bandwidth is counted on a few queries drawn from p_σ with a fixed seed, once for
 every factor √2 in σ. The prices of a unit of work were measured once, on a core
 with 512-bit vectors (`benchmarks`); only their ratios matter.
@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._base import Floats, Method, Sites, Softmax
+from .blas import Blas
 from .dense import Dense
 from .fused import Fused
 from .tree import NODES, Tree
@@ -24,6 +26,12 @@ LOW = 16
 
 SMALL = 1000
 """Fewer points than this are summed as they are."""
+
+MANY = 4000
+"""Points from which bounds and products pay in more than `LOW` dimensions."""
+
+SHARE = 0.15
+"""Where bounds let more of the points pass, float64 sums take them all."""
 
 PROBES = 16
 """Queries that the tree's work is counted on."""
@@ -40,7 +48,7 @@ BOX = 0.12
 
 @dataclass(frozen=True, eq=False)
 class Auto:
-    """A dense method or the tree, whichever is predicted to be cheaper at a query's bandwidth."""
+    """A dense method or one that skips, whichever is predicted to be cheaper at a bandwidth."""
 
     sites: Sites
     tolerance: float = 1e-13
@@ -48,12 +56,12 @@ class Auto:
 
     def softmax(self, q: Floats, s: Floats, single: bool = False) -> Softmax:
         """Softmax for queries q (B, D) and bandwidths s (B,) ≥ 0."""
-        pruned = self._prunes(s, single)
-        if pruned.all():
-            return self._tree.softmax(q, s, single)
-        if not pruned.any():
+        skips = self._skips(s, single)
+        if skips.all():
+            return self._skipping.softmax(q, s, single)
+        if not skips.any():
             return self._dense.softmax(q, s, single)
-        parts = [(np.flatnonzero(~pruned), self._dense), (np.flatnonzero(pruned), self._tree)]
+        parts = [(np.flatnonzero(~skips), self._dense), (np.flatnonzero(skips), self._skipping)]
         done = [(rows, method.softmax(q[rows], s[rows], single)) for rows, method in parts]
         order = np.argsort(np.concatenate([rows for rows, _ in done]))
         fields = zip(*(found for _, found in done), strict=True)
@@ -64,37 +72,48 @@ class Auto:
         return dense(self.sites)
 
     @cached_property
-    def _tree(self) -> Tree:
-        return Tree(self.sites, self.tolerance)
+    def _skipping(self) -> Method:
+        low = self.sites.points.shape[1] <= LOW
+        return (Tree if low else Blas)(self.sites, self.tolerance)
 
-    def _prunes(self, s: Floats, single: bool) -> np.ndarray:
-        """(B,) whether the tree is predicted to be cheaper."""
-        if len(self.sites.points) < SMALL or self.sites.points.shape[1] > LOW:
+    def _skips(self, s: Floats, single: bool) -> NDArray[np.bool_]:
+        """(B,) whether skipping is predicted to be cheaper."""
+        count, dim = self.sites.points.shape
+        if count < (SMALL if dim <= LOW else MANY):
             return np.zeros(len(s), dtype=bool)
         steps = np.floor(2 * np.log2(np.clip(s, 1e-100, 1e100))).astype(np.int64)
         kinds, where = np.unique(steps, return_inverse=True)
-        return np.array([self._choose(int(k), single) for k in kinds])[where]
+        return np.array([self._choose(int(k), single) for k in kinds], dtype=bool)[where]
 
     def _choose(self, step: int, single: bool) -> bool:
-        """Whether the tree is cheaper at σ from 2^(step/2) on, up to 2^((step + 1)/2)."""
+        """Whether skipping is cheaper at σ from 2^(step/2) on, up to 2^((step + 1)/2)."""
         if (step, single) not in self._chosen:
-            count, dim = self.sites.points.shape
-            column = _column(dim, single)
-            work = self._tree.effort(*self._probes(2.0 ** (step / 2 + 0.25)), single)
-            opened, summed, boxed = work.mean(axis=0)
-            box = BOX * NODES.get(dim, 0) ** dim
-            cost = FIXED + OPEN * opened + _column(dim, False) * summed + box * boxed
-            self._chosen[step, single] = bool(cost < FIXED / 2 + column * count)
+            self._chosen[step, single] = self._cheaper(2.0 ** (step / 2 + 0.25), single)
         return self._chosen[step, single]
+
+    def _cheaper(self, sigma: float, single: bool) -> bool:
+        method = self._skipping
+        count, dim = self.sites.points.shape
+        if isinstance(method, Blas):
+            return single or bool(method.share(*self._probes(sigma)).mean() < SHARE)
+        assert isinstance(method, Tree)
+        opened, summed, boxed = method.effort(*self._probes(sigma), single).mean(axis=0)
+        box = BOX * NODES.get(dim, 0) ** dim
+        cost = FIXED + OPEN * opened + _column(dim, False) * summed + box * boxed
+        return bool(cost < FIXED / 2 + _column(dim, single) * count)
 
     def _probes(self, sigma: float) -> tuple[Floats, Floats]:
         """Queries from p_σ."""
-        rng = np.random.default_rng(0)
         points = self.sites.points
-        rows = rng.choice(len(points), PROBES, p=np.exp(self.sites.logs))
-        return points[rows] + sigma * rng.standard_normal((PROBES, points.shape[1])), np.full(
-            PROBES, sigma
-        )
+        noise = np.random.default_rng(1).standard_normal((PROBES, points.shape[1]))
+        return points[self._drawn] + sigma * noise, np.full(PROBES, sigma)
+
+    @cached_property
+    def _drawn(self) -> NDArray[np.int64]:
+        """Points that the probes start from, drawn with their weights."""
+        total = np.cumsum(np.exp(self.sites.logs))
+        where = np.random.default_rng(0).random(PROBES) * total[-1]
+        return np.minimum(np.searchsorted(total, where), len(total) - 1)
 
 
 def dense(sites: Sites) -> Method:

@@ -147,23 +147,30 @@ class Blas:
 
         return images.build(self.sites, candidates.BLOCK)
 
-    def _near(self, q: Floats, s: Floats, single: bool) -> Softmax:
+    def share(self, q: Floats, s: Floats) -> Floats:
+        """(B,) part of the points that the bounds let pass, as estimated."""
+        return self._passed(self._view(q, s))[:, 1] / len(self.sites.points)
+
+    def _view(self, q: Floats, s: Floats) -> _View:
         from ..kernels import candidates
 
-        points, logs = self.sites.points, self.sites.logs
         frame, state, worst = self._images
         y, rests, error = frame.image(q)
         error += worst
         low, likely = candidates.survey(state.head, y, rests)
         ref, square = candidates.probe(
-            points, logs, q, s, state.order, state.head, y, rests, likely
+            *self.sites[:2], q, s, state.order, state.head, y, rests, likely
         )
-        view = _View(q, s, inverse(s), ref, square, y, rests, error, low, likely)
-        found = Softmax(ref, np.empty(len(q)), np.empty(q.shape), np.zeros(len(q)))
+        return _View(q, s, inverse(s), ref, square, y, rests, error, low, likely)
+
+    def _near(self, q: Floats, s: Floats, single: bool) -> Softmax:
+        count, frame = len(self.sites.points), self._images[0]
+        view = self._view(q, s)
+        found = Softmax(view.ref, np.empty(len(q)), np.empty(q.shape), np.zeros(len(q)))
         passed = self._passed(view)
         many = self._many(view, passed) if single else np.zeros(len(q), bool)
         # in the limit σ → 0 the candidates are the nearest points, however far the bounds are
-        most = ~many & (passed[:, 1] > MOST * len(points)) & (s > LIMIT * frame.unit)
+        most = ~many & (passed[:, 1] > MOST * count) & (s > LIMIT * frame.unit)
         if most.any():
             rows = np.flatnonzero(most)
             self._put(found, rows, Dense(self.sites).softmax(q[rows], s[rows], single))
