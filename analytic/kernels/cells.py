@@ -245,9 +245,9 @@ def _least_key(X, L, a, b, x, twice):
 
 
 @lean
-def _where_key(X, L, a, b, x, twice):
-    """The column of the smallest key."""
-    best, where = math.inf, a
+def _where_key(X, L, a, b, x, twice, best):
+    """The first column whose key is `best`, or the smallest found if rounding hides that."""
+    least, where = math.inf, a
     for i in range(a, b):
         key = 0.0
         for d in range(len(x)):
@@ -255,8 +255,10 @@ def _where_key(X, L, a, b, x, twice):
             key += gap * gap
         if L is not None:
             key -= twice * L[i]
-        if key < best:
-            best, where = key, i
+        if key <= best:
+            return i
+        if key < least:
+            least, where = key, i
     return where
 
 
@@ -280,7 +282,7 @@ def nearest(X, L, boxes, links, top, x, twice, nodes, gaps):
             while size and gaps[size - 1] > best:
                 size -= 1
             if size == 0:
-                return _where_key(X, L, links[found, 1], links[found, 2], x, twice)
+                return _where_key(X, L, links[found, 1], links[found, 2], x, twice, best)
             size -= 1
             k = nodes[size]
             continue

@@ -57,7 +57,7 @@ STEEP = 200.0
 WHOLE = 512
 """A node of at most so many columns is summed as it is where its half-width is below `SMALL` σ."""
 
-SMALL = 2.0
+SMALL = 4.0
 
 
 def chebyshev(n):
@@ -394,7 +394,7 @@ def _one(
 
 @entry
 def _sum_tasks(
-    first, last, X, L, boxes, links, mass, width, logs, top, depth,
+    first, last, X, L, boxes, links, mass, width, odds, top, depth,
     slot, centre, half, charge, z, rule, Q, inv, tol, zeros, column, out, effort,
 ):  # fmt: skip
     D, n = len(zeros), z.shape[0]
@@ -421,7 +421,7 @@ def _sum_tasks(
             own += gap * gap
         total, moved, left, taken = _one(
             X, L, boxes, links, mass, width, slot, centre, half, charge, z, rule,
-            x, own, xr, double, inv[q], _own_log(L, i), np.exp2(-logs[i]), tol,
+            x, own, xr, double, inv[q], _own_log(L, i), odds[i], tol,
             nodes, gaps, f, g, A, A3, B, zeros,
         )  # fmt: skip
         column[q] = i

@@ -24,7 +24,7 @@ NODES = {1: 48, 2: 48, 3: 24}
 COARSE = {1: 16, 2: 16, 3: 12}
 """The same for the box of all points where σ is larger than it."""
 
-WORTH = {1: 128, 2: 1600, 3: 6000}
+WORTH = {1: 128, 2: 800, 3: 6000}
 """Points of a box from which interpolation is cheaper than opening it."""
 
 CHARGES = 16_000_000
@@ -113,10 +113,16 @@ class Tree:
         L = cells.filled(logs, c.row, -1e300)
         low, high = np.split(c.boxes, 2, axis=1)
         arrays = (
-            c.columns, None if np.ptp(logs) == 0 else L, c.boxes, c.links,
-            cells.gathered(prior, c, np.add), 0.5 * (high - low).max(axis=1), L,
-            cells.gathered(logs, c, np.maximum), len(c.levels),
-        )  # fmt: skip
+            c.columns,
+            None if np.ptp(logs) == 0 else L,
+            c.boxes,
+            c.links,
+            cells.gathered(prior, c, np.add),
+            0.5 * (high - low).max(axis=1),
+            cells.filled(np.exp2(-logs), c.row, 1.0),
+            cells.gathered(logs, c, np.maximum),
+            len(c.levels),
+        )
         return _Built(c, prior, arrays)
 
     @cached_property
