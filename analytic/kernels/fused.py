@@ -67,8 +67,10 @@ from .threads import share
 TOLERANCE = 2.0**-11
 """Largest error, in bits, of a float32 logit that matters: 3.4e-4 nats."""
 
-COMPACT = 512
-"""Points in a float32 block, at most."""
+COMPACT, COMPACT_PLANE = 512, 2048
+"""Points in a float32 block, at most; the same up to `PLANE` dimensions, where blocks are small."""
+
+PLANE = 3
 
 CHUNK, MAX_CHUNKS = 4096, 32
 """Smallest number of points of a task, and largest number of tasks per tile of queries."""
@@ -113,7 +115,7 @@ def columns(X):
 def blocks(X, bits):
     """Float32 blocks of points X (N, D) in k-d order with log2 weights `bits`."""
     count, D = X.shape
-    depth = leaves.depth(count, COMPACT)
+    depth = leaves.depth(count, COMPACT_PLANE if D <= PLANE else COMPACT)
     many = 1 << depth
     low, high = leaves.boxes(X, depth)
     centre = 0.5 * (low[many - 1 :] + high[many - 1 :])

@@ -221,36 +221,26 @@ class _Pass:
         return lanes[0]
 
     def at_once(self, weight, coordinates, add):
-        """Hand Σ w and all Σ w y, fewer than `lanes`, to `add`, without keeping the w(i).
-
-        Two vectors go side by side, each with sums of its own, so that neither waits.
-        """
+        """Hand Σ w and all Σ w y, fewer than `lanes`, to `add`, without keeping the w(i)."""
         b, real = self.real.builder, self.real
         terms = [None, *coordinates]
-        places = [[cgutils.alloca_once(b, real.type) for _ in terms] for _ in range(2)]
-        for place in places[0] + places[1]:
+        places = [cgutils.alloca_once(b, real.type) for _ in terms]
+        for place in places:
             b.store(real.constant(0.0), place)
 
-        def step(i, w, mine):
-            for place, y in zip(mine, terms, strict=True):
+        def step(i, w):
+            for place, y in zip(places, terms, strict=True):
                 old = b.load(place)
                 b.store(b.fadd(old, w) if y is None else real.fma(w, y(i), old), place)
 
         index = ir.IntType(64)
-        lanes = index(real.lanes)
-        count = b.sub(self.last, self.first)
-        rest = b.and_(count, index(real.lanes - 1))
+        rest = b.and_(b.sub(self.last, self.first), index(real.lanes - 1))
         full = b.sub(self.last, rest)
-        paired = b.sub(self.last, b.and_(count, index(2 * real.lanes - 1)))
-        with cgutils.for_range_slice(b, self.first, paired, index(2 * real.lanes), index) as (i, _):
-            both = i, b.add(i, lanes)
-            for here, w, mine in zip(both, [weight(here) for here in both], places, strict=True):
-                step(here, w, mine)
-        with b.if_then(b.icmp_signed("<", paired, full)):
-            step(paired, weight(paired), places[0])
+        with cgutils.for_range_slice(b, self.first, full, index(real.lanes), index) as (i, _):
+            step(i, weight(i))
         with b.if_then(b.icmp_signed(">", rest, index(0))):
-            step(full, b.select(self._inside(rest), weight(full), real.constant(0.0)), places[0])
-        add(0, real.totals([b.fadd(b.load(p), b.load(q)) for p, q in zip(*places, strict=True)]))
+            step(full, b.select(self._inside(rest), weight(full), real.constant(0.0)))
+        add(0, real.totals([b.load(place) for place in places]))
 
     def _inside(self, count):
         """Which lanes are below a count."""
