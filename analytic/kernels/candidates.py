@@ -45,20 +45,20 @@ DEAL = 8
 SAMPLED = 32
 """One block in so many is looked into where the points that pass are estimated."""
 
+CROWD = BLOCK // 8
+"""Points of a block from which the waist is compared for all of them at once."""
+
 PROBES = 4
 """Blocks in which a reference is looked for."""
 
 
 @products
-def _heads(head, b, A, q, out):
-    """Square distances of the heads of block b from that of query q, the rest left out."""
+def _heads(head, b, A, q, k0, out):
+    """Add square distances, in the coordinates from k0 on that `head` has, to out."""
     K = head.shape[1] - 1
-    zero = np.float32(0)
-    for i in range(BLOCK):
-        out[i] = zero
     k = 0
     while k + 4 <= K:
-        a0, a1, a2, a3 = A[q, k], A[q, k + 1], A[q, k + 2], A[q, k + 3]
+        a0, a1, a2, a3 = A[q, k0 + k], A[q, k0 + k + 1], A[q, k0 + k + 2], A[q, k0 + k + 3]
         for i in range(BLOCK):
             g0 = a0 - head[b, k, i]
             g1 = a1 - head[b, k + 1, i]
@@ -67,11 +67,39 @@ def _heads(head, b, A, q, out):
             out[i] += (g0 * g0 + g1 * g1) + (g2 * g2 + g3 * g3)
         k += 4
     while k < K:
-        a0 = A[q, k]
+        a0 = A[q, k0 + k]
         for i in range(BLOCK):
             g0 = a0 - head[b, k, i]
             out[i] += g0 * g0
         k += 1
+
+
+@strict
+def _nothing(out):
+    for i in range(BLOCK):
+        out[i] = np.float32(0)
+
+
+@strict
+def _bounds(images, A, R, b, q, limit, base, lows, likes):
+    """Squares and lower bounds of block b; the first stage that points are yet to pass.
+
+    Where many points pass the head, all of the block are taken through the waist.
+    """
+    head, waist, ends = images[1], images[2], images[5]
+    _nothing(base)
+    _heads(head, b, A, q, 0, base)
+    _lowers(head, b, R, q, 0, base, lows, likes)
+    if waist.shape[0] == 0:
+        return 1
+    crowd = 0
+    for i in range(BLOCK):
+        crowd += lows[i] <= limit
+    if crowd <= CROWD:
+        return 1
+    _heads(waist, b, A, q, ends[0], base)
+    _lowers(waist, b, R, q, 1, base, lows, likes)
+    return 2
 
 
 @strict
@@ -86,10 +114,13 @@ def _least(v):
 
 
 @strict
-def _lowers(head, b, R, q, base, low, likely):
-    """Lower bounds (rest of opposite sign excluded) and likely squares (rests orthogonal)."""
+def _lowers(head, b, R, q, e, base, low, likely):
+    """Lower bounds (rest of opposite sign excluded) and likely squares (rests orthogonal).
+
+    The rests are those of stage e.
+    """
     K = head.shape[1] - 1
-    rest = R[q, 0]
+    rest = R[q, e]
     for i in range(BLOCK):
         h = head[b, K, i]
         g = rest - h
@@ -104,8 +135,9 @@ def _survey_tasks(first, last, head, A, R, low, likely):
     likes = np.empty(BLOCK, np.float32)
     for b in range(first, last):
         for q in range(A.shape[0]):
-            _heads(head, b, A, q, base)
-            _lowers(head, b, R, q, base, lows, likes)
+            _nothing(base)
+            _heads(head, b, A, q, 0, base)
+            _lowers(head, b, R, q, 0, base, lows, likes)
             low[b, q] = _least(lows)
             likely[b, q] = _least(likes)
 
@@ -139,8 +171,9 @@ def _probe(X, L, Q, sigma, order, head, A, R, likely, q):
                 if not old:
                     pick = b
         taken[p] = pick
-        _heads(head, pick, A, q, base)
-        _lowers(head, pick, R, q, base, lows, likes)
+        _nothing(base)
+        _heads(head, pick, A, q, 0, base)
+        _lowers(head, pick, R, q, 0, base, lows, likes)
         for _ in range(PROBES):
             j = 0
             for i in range(BLOCK):
@@ -184,9 +217,9 @@ def _more(tail, j, A, q, k0, k1, skip):
 
 
 @strict
-def _passes(tail, rests, A, R, q, j, ends, square, limit):
-    """Whether the refined lower bounds of point j stay within the limit."""
-    for e in range(1, ends.shape[0]):
+def _passes(tail, rests, A, R, q, j, ends, stage, square, limit):
+    """Whether the lower bounds of point j, refined from a stage on, stay within the limit."""
+    for e in range(stage, ends.shape[0]):
         square += _more(tail, j, A, q, ends[e - 1], ends[e], ends[0])
         g = R[q, e] - rests[j, e]
         if square + g * g > limit:
@@ -210,7 +243,7 @@ def _limit(square, sigma, dlog, reach, error, gamma, unit, dim):
 
 @strict
 def _sum(X, L, Q, sigma, inv, ref, square, images, A, R, low, rows, q0, q1, reach, error, found):
-    order, head, tail, rests, ends, tops, gamma, unit = images
+    order, head, _, tail, rests, ends, tops, gamma, unit = images
     top, index, s0, s1, kept = found
     D = Q.shape[1]
     t = np.empty(BLOCK)
@@ -237,8 +270,7 @@ def _sum(X, L, Q, sigma, inv, ref, square, images, A, R, low, rows, q0, q1, reac
             limit = _limit(square[q], sigma[q], tops[b] - L[r], reach, error[q], gamma, unit, D)
             if low[b, q] > limit:
                 continue
-            _heads(head, b, A, q, base)
-            _lowers(head, b, R, q, base, lows, likes)
+            stage = _bounds(images, A, R, b, q, limit, base, lows, likes)
             n = 0
             block_top = -math.inf
             block_index = -1
@@ -248,7 +280,7 @@ def _sum(X, L, Q, sigma, inv, ref, square, images, A, R, low, rows, q0, q1, reac
                 j = b * BLOCK + i
                 if j >= order.shape[0]:
                     break
-                if not _passes(tail, rests, A, R, q, j, ends, base[i], limit):
+                if not _passes(tail, rests, A, R, q, j, ends, stage, base[i], limit):
                     continue
                 o = order[j]
                 value = _logit(_gap(Q, q, X, o, r, toward, p - q0), L[o] - L[r], inv[q])
@@ -367,7 +399,7 @@ def softmax(X, L, Q, sigma, inv, ref, square, images, A, R, low, rows, reach, er
 @strict
 def _census(images, A, R, low, q, sigma, square, dtop, reach, error, dim):
     """Blocks that pass, blocks looked into, and points that pass in those."""
-    head, tail, rests, ends, tops, gamma, unit = images[1:]
+    head, _, tail, rests, ends, tops, gamma, unit = images[1:]
     base = np.empty(BLOCK, np.float32)
     lows = np.empty(BLOCK, np.float32)
     likes = np.empty(BLOCK, np.float32)
@@ -382,11 +414,10 @@ def _census(images, A, R, low, q, sigma, square, dtop, reach, error, dim):
         if blocks % SAMPLED != 1:
             continue
         looked += 1
-        _heads(head, b, A, q, base)
-        _lowers(head, b, R, q, base, lows, likes)
+        stage = _bounds(images, A, R, b, q, limit, base, lows, likes)
         for i in range(BLOCK):
             j = b * BLOCK + i
-            if lows[i] <= limit and _passes(tail, rests, A, R, q, j, ends, base[i], limit):
+            if lows[i] <= limit and _passes(tail, rests, A, R, q, j, ends, stage, base[i], limit):
                 points += 1
     return blocks, looked, points
 
@@ -411,7 +442,7 @@ def census(images, A, R, low, sigma, square, dtop, reach, error, dim):
 
 @entry
 def _live_tasks(first, last, images, low, sigma, square, dtop, reach, error, dim, group, out):
-    head, tops, gamma, unit = images[1], images[5], images[6], images[7]
+    head, tops, gamma, unit = images[1], images[6], images[7], images[8]
     for g in range(first, last):
         for q in range(low.shape[1]):
             out[g, q] = False

@@ -53,6 +53,9 @@ class Images(NamedTuple):
     """(N,) points as they come in the blocks."""
     head: Singles
     """(blocks, k + 1, block) first k coordinates and rest; infinite where there is no point."""
+    waist: Singles
+    """(blocks, k' - k + 1, block) the coordinates up to the second stage and its rest, likewise;
+    no blocks where there is one stage."""
     tail: Singles
     """(N, K - k) further coordinates, in that order."""
     rests: Singles
@@ -117,18 +120,26 @@ def build(sites: Sites, block: int) -> tuple[Frame, Images, float]:
     short = int(frame.ends[0])
     order = blocks_of(y[:, :short], block)
     blocks = -(-count // block)
-    padded = np.full((blocks * block, short + 1), np.inf, np.float32)
-    padded[:count, :short] = y[order, :short]
-    padded[:count, short] = rests[order, 0]
-    head = np.ascontiguousarray(padded.reshape(blocks, block, short + 1).transpose(0, 2, 1))
-    del padded
+    head = _blocked(y[order, :short], rests[order, 0], blocks, block)
+    waist = np.empty((0, 1, block), np.float32)
+    if stages > 1:
+        waist = _blocked(y[order, short : int(frame.ends[1])], rests[order, 1], blocks, block)
     tail = np.ascontiguousarray(y[order, short:])
     ranked = np.full(blocks * block, -np.inf)
     ranked[:count] = logs[order]
     tops = ranked.reshape(blocks, block).max(axis=1)
     gamma = 2 * (size + 4) * 2.0**-24
-    images = Images(order, head, tail, rests[order], frame.ends, tops, gamma, frame.unit)
+    images = Images(order, head, waist, tail, rests[order], frame.ends, tops, gamma, frame.unit)
     return frame, images, worst
+
+
+def _blocked(y: Singles, rest: Singles, blocks: int, block: int) -> Singles:
+    """Coordinates (N, k) and rests (N,) side by side for the points of each block."""
+    count, size = y.shape
+    padded = np.full((blocks * block, size + 1), np.inf, np.float32)
+    padded[:count, :size] = y
+    padded[:count, size] = rest
+    return np.ascontiguousarray(padded.reshape(blocks, block, size + 1).transpose(0, 2, 1))
 
 
 def blocks_of(y: Singles, block: int) -> NDArray[np.int64]:
@@ -165,7 +176,7 @@ def _frame(points: Floats) -> Frame:
 
 def _ends(dim: int, size: int) -> NDArray[np.int64]:
     # reading more of an image from memory costs as much as the point itself where D is small
-    steps = (HEAD,) if dim < 4 * HEAD * HEAD else (8 * HEAD, 12 * HEAD, 20 * HEAD, DIRECTIONS)
+    steps = (HEAD,) if dim < 4 * HEAD * HEAD else (8 * HEAD, 20 * HEAD, 26 * HEAD, DIRECTIONS)
     return np.array(sorted({min(size, step) for step in steps}), dtype=np.int64)
 
 
