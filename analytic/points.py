@@ -261,18 +261,20 @@ def _orthonormal(rows: Floats) -> Floats | None:
     https://doi.org/10.1553/etna_vol44s306): orthonormal to rounding as long as the
     condition number stays well below 1/√ε; here below some 1e6.
     """
-    from scipy.linalg import solve_triangular
+    # one library for all: two pools of BLAS threads would wait for each other's cores
+    from scipy.linalg.blas import dsyrk, dtrsm
+    from scipy.linalg.lapack import dpotrf
 
+    # columns in Fortran's order: the same numbers, which the products then need not copy
+    columns = rows.T
     for limit in (1e-6, 0.1):
-        try:
-            factor = np.linalg.cholesky(rows @ rows.T)
-        except np.linalg.LinAlgError:
+        factor, failed = dpotrf(dsyrk(1.0, columns, trans=1, lower=1), lower=1, overwrite_a=1)
+        if failed or not (
+            np.diagonal(factor).min() > limit * np.sqrt(np.square(factor).sum(axis=1).max())
+        ):
             return None
-        pivots = np.diagonal(factor)
-        if not (pivots.min() > limit * np.linalg.norm(rows, axis=1).max()):
-            return None
-        rows = solve_triangular(factor, rows, lower=True, check_finite=False)
-    return np.ascontiguousarray(rows)
+        columns = dtrsm(1.0, factor, columns, side=1, lower=1, trans_a=1, overwrite_b=1)
+    return np.ascontiguousarray(columns.T)
 
 
 def as_points(value: Any, argument: str = "points") -> PointSet:
