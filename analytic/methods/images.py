@@ -176,7 +176,7 @@ def _frame(points: Floats) -> Frame:
 
 def _ends(dim: int, size: int) -> NDArray[np.int64]:
     # reading more of an image from memory costs as much as the point itself where D is small
-    few, many = (HEAD, 4 * HEAD), (8 * HEAD, 20 * HEAD, 26 * HEAD, DIRECTIONS)
+    few, many = (HEAD,), (8 * HEAD, 20 * HEAD, 26 * HEAD, DIRECTIONS)
     steps = few if dim < 4 * HEAD * HEAD else many
     return np.array(sorted({min(size, step) for step in steps}), dtype=np.int64)
 
