@@ -114,6 +114,10 @@ def _draw(axes: Axes, family: str, works: list[Json]) -> None:
         if not points:
             line.set_marker("none")
     axes.set(xscale="log", yscale="log", title=family)
+    if works[0]["axis"] == "D":
+        values = sorted({work["value"] for work in works})
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.minorticks_off()
     axes.set_xlabel(LABELS[works[0]["axis"]])
     axes.set_ylabel(f"time of {works[0]['B']:,} queries (ms)")
     axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
