@@ -4,7 +4,7 @@ A method is made from `Sites` and answers `softmax`; everything else that a
 denoiser reports follows from that answer.
 
 name    method
-dense   every point: `Fused` up to 16 dimensions, `Dense` beyond
+dense   every point: `Fused` up to 64 dimensions, `Dense` beyond
 tree    `Tree`: what cannot matter is left out, what is smooth is interpolated
 blas    `Blas`: candidates by certified bounds in few dimensions, products for the rest
 auto    `Auto`: the cheapest at each query's bandwidth

@@ -22,7 +22,10 @@ from .fused import Fused
 from .tree import NODES, Tree
 
 LOW = 16
-"""Dimensions up to which points are summed in registers, and a tree of boxes pays."""
+"""Dimensions up to which a tree of boxes pays."""
+
+REGISTERS = 64
+"""Dimensions up to which points are summed in registers; compiling them takes a second."""
 
 SMALL = 1000
 """Fewer points than this are summed as they are."""
@@ -118,7 +121,7 @@ class Auto:
 
 def dense(sites: Sites) -> Method:
     """The method that sums every point, in registers where there are few dimensions."""
-    return Fused(sites) if sites.points.shape[1] <= LOW else Dense(sites)
+    return Fused(sites) if sites.points.shape[1] <= REGISTERS else Dense(sites)
 
 
 def _column(dim: int, single: bool) -> float:
