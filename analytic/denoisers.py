@@ -65,12 +65,15 @@ class OptimalDenoiser:
     ----------
     points : `PointSet` or (N, D) array.
     method : how the sum over the points is done.
-        "dense" takes every point into account. "tree" (few dimensions) and "blas"
-        (many) leave out what a bound shows to weigh too little, and interpolate what
-        is smooth. "auto", the default, takes what costs least at each query's σ; the
-        choice depends on the points and σ alone.
+        "dense" takes every point into account. "tree" leaves out what a bound shows to
+        weigh too little and interpolates what is smooth; beyond 16 dimensions it is
+        "blas", which bounds distances in few principal components and, for float32
+        queries, sums by matrix products where many points matter. "auto", the
+        default, takes what costs least at each query's σ; the choice depends on the
+        points and σ alone.
     tolerance : for the methods that leave something out: how much, relative to the
-        whole; `truncation` tells what it was. float32 queries allow 1e-9 at least.
+        whole; `truncation` tells what it was. float32 queries allow 1e-9 at least, and
+        matrix products leave out weights below 2⁻⁴⁰ of the largest.
 
     Every method takes x of shape (B, D) or (D,), in the units of the data, and
     σ a scalar or of shape (B,), and returns x's float dtype (float32 or
@@ -79,7 +82,8 @@ class OptimalDenoiser:
     keeps of the points: a tree and its moments (100 MB at most, N (3D + 10) numbers
     beside), or images in few dimensions and one float32 copy. Results do not depend
     on the number of threads, nor on which other queries share the batch, but for
-    float32 queries of "blas", whose matrix products round as the BLAS library does.
+    "blas": matrix products round as the BLAS library does, and where they estimate
+    what to sum, the choice may change float64 results by `tolerance`.
 
     Accuracy. With ε = 2⁻⁵³ and q̄_i = Σ_d |x_r - x_i|_d(|x - x_i|_d + |x - x_r|_d),
     where x_r is the heaviest point, the log-odds against x_r are off by at most

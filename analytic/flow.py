@@ -14,7 +14,8 @@ so that a trajectory does not depend on its companions in the batch. States in
 between come from the pair's own interpolant. For an optimal denoiser the trap
 certificate (theory D1, `analytic.collapse`) closes the trajectory analytically
 once its tail is below the tolerance, which is how σ = 0 is reached. Where the
-data span few of the dimensions, the flow runs in their span (`analytic.span`).
+data span few of the dimensions, the flow runs in their span (`analytic.span`); the
+projection's rounding, and that alone, may then depend on the size of the batch.
 
 The estimated global error is twice the distance to a companion run of the whole
 trajectory with twenty times smaller tolerances, plus 16 units of rounding.

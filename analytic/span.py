@@ -16,6 +16,7 @@ coordinates of the points.
 from __future__ import annotations
 
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,10 @@ Floats = NDArray[np.float64]
 
 FEW = 16
 """Dimensions that are not worth reducing."""
+
+
+_KNOWN: WeakKeyDictionary[OptimalDenoiser, Reduced | None] = WeakKeyDictionary()
+"""What was found for a denoiser: its span and its trees are made once, not once per flow."""
 
 
 class Reduced(NamedTuple):
@@ -58,6 +63,12 @@ def in_span(denoiser: OptimalDenoiser) -> Reduced | None:
     Reduced are data of more than 16 dimensions with at most as many points as
     dimensions, or of a rank below half of the dimension.
     """
+    if denoiser not in _KNOWN:
+        _KNOWN[denoiser] = _reduced(denoiser)
+    return _KNOWN[denoiser]
+
+
+def _reduced(denoiser: OptimalDenoiser) -> Reduced | None:
     points = denoiser.points
     count, dim = points.points.shape
     if dim <= FEW or count == 1 or (count > dim and not _flat(points)):

@@ -155,6 +155,30 @@ def test_bounds_hold_for_every_pair(name: str) -> None:
             assert (np.sqrt(inner + outer) - (error[k] + worst) <= true).all()
 
 
+def test_a_crowded_block_is_bounded_through_its_waist() -> None:
+    """With no limit every point passes the head, and the second stage bounds all of them."""
+    rng = np.random.default_rng(2)
+    given = frozen(SETS["wide"](rng))
+    frame, state, _ = images.build(given, candidates.BLOCK)
+    x = given.points[:5] + 0.3 * rng.standard_normal((5, given.points.shape[1]))
+    y, rests, _ = frame.image(x)
+    base, lows, likes = np.empty((3, candidates.BLOCK), np.float32)
+    end = int(state.ends[1])
+    coordinates = frame.image(given.points[state.order])[0].astype(float)
+    for q in range(5):
+        gaps = (y[q] - coordinates).astype(float)
+        rest = rests[q, 1] - state.rests[:, 1].astype(float)
+        squares = (gaps[:, :end] ** 2).sum(axis=1) + rest**2
+        for b in range(len(state.head)):
+            limit = np.float32(np.inf)
+            stage = candidates._bounds(state, y, rests, b, q, limit, base, lows, likes)
+            here = squares[b * candidates.BLOCK : (b + 1) * candidates.BLOCK]
+            if len(here) <= candidates.CROWD:
+                continue
+            assert stage == 2
+            np.testing.assert_allclose(lows[: len(here)], here, rtol=state.gamma)
+
+
 @pytest.mark.parametrize("name", ["cloud", "clusters", "wide"])
 def test_what_is_left_out_is_certified(name: str) -> None:
     """With a loose tolerance much is left out; its measured mass is below what is stated."""

@@ -87,6 +87,11 @@ def test_what_lies_outside_scales_with_the_level() -> None:
         np.testing.assert_allclose(reduced.project(states)[1], sigma / 80 * first, atol=1e-12)
 
 
+def test_the_span_is_found_once() -> None:
+    D = an.OptimalDenoiser(SETS["low rank"])
+    assert in_span(D) is in_span(D)
+
+
 def test_float32_states_stay_float32() -> None:
     D = an.OptimalDenoiser(SETS["low rank"])
     path = an.integrate(D, an.noise(3, D, 80.0, 6).astype(np.float32), rtol=1e-6)

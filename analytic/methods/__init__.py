@@ -5,7 +5,8 @@ denoiser reports follows from that answer.
 
 name    method
 dense   every point: `Fused` up to 64 dimensions, `Dense` beyond
-tree    `Tree`: what cannot matter is left out, what is smooth is interpolated
+tree    `Tree` up to 16 dimensions: what cannot matter is left out, what is smooth is
+        interpolated; `Blas` beyond
 blas    `Blas`: candidates by certified bounds in few dimensions, products for the rest
 auto    `Auto`: the cheapest at each query's bandwidth
 """
@@ -13,7 +14,7 @@ auto    `Auto`: the cheapest at each query's bandwidth
 from __future__ import annotations
 
 from ._base import TINY, Method, Sites, Softmax, inverse
-from .auto import Auto, dense
+from .auto import Auto, dense, skipping
 from .blas import Blas
 from .dense import Dense
 from .fused import Fused
@@ -44,4 +45,6 @@ def make(name: str, sites: Sites, tolerance: float) -> Method:
     """The method of a name for these points."""
     if name == "dense":
         return dense(sites)
-    return {"auto": Auto, "tree": Tree, "blas": Blas}[name](sites, tolerance)
+    if name == "tree":
+        return skipping(sites, tolerance)
+    return Blas(sites, tolerance) if name == "blas" else Auto(sites, tolerance)

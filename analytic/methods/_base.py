@@ -78,6 +78,11 @@ class Softmax(NamedTuple):
     """(B,) τ, a certified bound on what was left out, 0 where nothing was: log Σ e^{t_i} is
     off by at most τ and Σ u_i x_i by at most τ times the diameter of the data, beside rounding."""
 
+    def put(self, rows: NDArray[np.int64], part: Softmax) -> None:
+        """Replace the results of some queries."""
+        for into, values in zip(self, part, strict=True):
+            into[rows] = values
+
 
 class Method(Protocol):
     """One way to compute the softmax."""
@@ -85,9 +90,9 @@ class Method(Protocol):
     def softmax(self, q: Floats, s: Floats, single: bool = False) -> Softmax:
         """Softmax for queries q (B, D) and bandwidths s (B,) ≥ 0, both finite.
 
-        `single` says that the caller keeps the result in float32, so that sums
-        may be as coarse as that; log-weights may not. Temporaries stay below
-        some 100 MB whatever N and B.
+        `single` says that the caller keeps the result in float32: sums may be as
+        coarse as that, and log-weights that matter off by 4e-4 nats. Temporaries stay
+        below some 100 MB whatever N and B.
         """
 
 

@@ -37,7 +37,7 @@ SHARE = 0.15
 """Where bounds let more of the points pass, float64 sums take them all."""
 
 PROBES = 16
-"""Queries that the tree's work is counted on."""
+"""Queries that work is counted on."""
 
 FIXED, OPEN, COLUMN, COLUMN_SINGLE = 400.0, 25.0, 0.15, 0.05
 """Nanoseconds per query, node opened, and number of a point read (float64, float32)."""
@@ -75,9 +75,8 @@ class Auto:
         return dense(self.sites)
 
     @cached_property
-    def _skipping(self) -> Method:
-        low = self.sites.points.shape[1] <= LOW
-        return (Tree if low else Blas)(self.sites, self.tolerance)
+    def _skipping(self) -> Tree | Blas:
+        return skipping(self.sites, self.tolerance)
 
     def _skips(self, s: Floats, single: bool) -> NDArray[np.bool_]:
         """(B,) whether skipping is predicted to be cheaper."""
@@ -99,7 +98,6 @@ class Auto:
         count, dim = self.sites.points.shape
         if isinstance(method, Blas):
             return single or bool(method.share(*self._probes(sigma)).mean() < SHARE)
-        assert isinstance(method, Tree)
         opened, summed, boxed = method.effort(*self._probes(sigma), single).mean(axis=0)
         box = BOX * NODES.get(dim, 0) ** dim
         cost = FIXED + OPEN * opened + _column(dim, False) * summed + box * boxed
@@ -122,6 +120,11 @@ class Auto:
 def dense(sites: Sites) -> Method:
     """The method that sums every point, in registers where there are few dimensions."""
     return Fused(sites) if sites.points.shape[1] <= REGISTERS else Dense(sites)
+
+
+def skipping(sites: Sites, tolerance: float) -> Tree | Blas:
+    """The method that leaves out what a bound shows to weigh too little."""
+    return (Tree if sites.points.shape[1] <= LOW else Blas)(sites, tolerance)
 
 
 def _column(dim: int, single: bool) -> float:

@@ -128,18 +128,13 @@ class Blas:
         with np.errstate(over="ignore"):
             reach = np.abs(q - frame.centre).max(axis=1, initial=0.0) + s
         far = ~(reach < FAR * frame.unit)
-        self._put(found, np.flatnonzero(far), Dense(self.sites).softmax(q[far], s[far], single))
+        found.put(np.flatnonzero(far), Dense(self.sites).softmax(q[far], s[far], single))
         near = np.flatnonzero(~far)
         step = max(1, min(SLAB // len(state.head), SLAB // dim))
         for a in range(0, len(near), step):
             rows = near[a : a + step]
-            self._put(found, rows, self._near(q[rows], s[rows], single))
+            found.put(rows, self._near(q[rows], s[rows], single))
         return found
-
-    @staticmethod
-    def _put(whole: Softmax, rows: NDArray[np.int64], part: Softmax) -> None:
-        for into, values in zip(whole, part, strict=True):
-            into[rows] = values
 
     @cached_property
     def _images(self) -> tuple[images.Frame, images.Images, float]:
@@ -173,13 +168,13 @@ class Blas:
         most = ~many & (passed[:, 1] > MOST * count) & (s > LIMIT * frame.unit)
         if most.any():
             rows = np.flatnonzero(most)
-            self._put(found, rows, Dense(self.sites).softmax(q[rows], s[rows], single))
+            found.put(rows, Dense(self.sites).softmax(q[rows], s[rows], single))
         few = np.flatnonzero(~(many | most))
         if few.size:
-            self._put(found, few, self._sparse(view.at(few), single))
+            found.put(few, self._sparse(view.at(few), single))
         if many.any():
             rows = np.flatnonzero(many)
-            self._put(found, rows, self._products(view.at(rows)))
+            found.put(rows, self._products(view.at(rows)))
         return found
 
     def _passed(self, view: _View) -> Floats:
@@ -250,7 +245,7 @@ class Blas:
         found = Softmax(view.ref, top + np.log(s0), shift, 1.01 * lost / s0)
         poor = np.flatnonzero(top > FAR_REFERENCE)
         if poor.size:
-            self._put(found, poor, self._sparse(view.at(poor), single=True))
+            found.put(poor, self._sparse(view.at(poor), single=True))
         return found
 
     def _sparse(self, view: _View, single: bool) -> Softmax:

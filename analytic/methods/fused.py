@@ -60,9 +60,7 @@ class Fused:
         found, good = self._attempt(q, s, single)
         bad = np.flatnonzero(~good)
         if bad.size:
-            redo = Dense(self.sites).softmax(q[bad], s[bad])
-            for whole, rows in zip(found, redo, strict=True):
-                whole[bad] = rows
+            found.put(bad, Dense(self.sites).softmax(q[bad], s[bad]))
         return found
 
     def _attempt(self, q: Floats, s: Floats, single: bool) -> tuple[Softmax, NDArray[np.bool_]]:

@@ -71,9 +71,7 @@ class Tree:
             )
             bad = np.flatnonzero(~(found.log_sum < BAD_REFERENCE) | ~(found.truncation < 1.0))
         if bad.size:
-            redo = Dense(self.sites).softmax(q[bad], s[bad], single)
-            for into, part in zip(found, redo, strict=True):
-                into[bad] = part
+            found.put(bad, Dense(self.sites).softmax(q[bad], s[bad], single))
         return found
 
     def effort(self, q: Floats, s: Floats, single: bool = False) -> NDArray[np.int64]:
