@@ -95,11 +95,12 @@ def test_gathered_values_are_those_of_a_node_s_points() -> None:
 
 
 @nb.njit(error_model="numpy")
-def _all_nearest(X, L, boxes, links, top, Q, twice, out):
-    nodes, gaps = np.empty(100, dtype=np.int64), np.empty(100)
+def _all_nearest(X, L, boxes, links, top, Q, twice, depth, out, count, kept):
+    work = cells.work_for(depth)
     for q in range(Q.shape[0]):
         x = (Q[q, 0], Q[q, 1])
-        out[q] = cells.nearest(X, L, boxes, links, top, x, twice, nodes, gaps)
+        out[q], count[q] = cells.nearest(X, L, boxes, links, top, Q, q, x, twice, work)
+        kept[q] = work.kept
 
 
 @pytest.mark.parametrize("name", ["normal", "geometric", "outliers"])
@@ -113,10 +114,16 @@ def test_nearest_is_nearest(name: str, weighted: bool) -> None:
     scale = np.abs(X).max() if name == "normal" else 1.0
     Q = np.concatenate([X[rng.integers(len(X), size=300)], scale * rng.standard_normal((300, 2))])
     for sigma in (0.0, 0.1, 3.0):
-        twice, out = 2 * sigma**2, np.empty(len(Q), dtype=np.int64)
+        twice, (out, count) = 2 * sigma**2, np.empty((2, len(Q)), dtype=np.int64)
+        kept = np.empty((len(Q), cells.KEPT), dtype=np.int64)
         given = (tree.columns, filled if weighted else None, tree.boxes, tree.links, top)
-        _all_nearest(*given, Q, twice, out)
-        for x, column in zip(Q, out, strict=True):
+        _all_nearest(*given, Q, twice, len(tree.levels), out, count, kept)
+        assert (count < 0).sum() < len(Q) / 4
+        for x, column, many, nodes in zip(Q, out, count, kept, strict=True):
+            # the nodes that it kept are all points, each of them once
+            nodes = nodes[: max(many, 0)][np.argsort(tree.start[nodes[: max(many, 0)]])]
+            assert many < 0 or (tree.start[nodes[0]] == 0 and tree.stop[nodes[-1]] == len(X))
+            np.testing.assert_array_equal(tree.stop[nodes[:-1]], tree.start[nodes[1:]])
             keys = ((tree.rows - x) ** 2).sum(axis=1) - twice * logs
             size = ((tree.rows - x) ** 2).sum(axis=1)[tree.row[column]] + abs(keys.min())
             assert keys[tree.row[column]] <= keys.min() + 1e-14 * size

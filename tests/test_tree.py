@@ -126,7 +126,7 @@ def test_the_bounds_are_not_vacuous(name: str, sigma: float) -> None:
     found, truth = Tree(data, 1e-3).softmax(q, s), Dense(data).softmax(q, s)
     same = found.ref == truth.ref
     error = np.abs(found.log_sum - truth.log_sum)[same]
-    assert error.max() > 1e-7
+    assert error.max() > 1e-9  # a hundred thousand times rounding
     assert (error <= found.truncation[same] + 1e-12).all()
 
 

@@ -40,5 +40,3 @@ entry = _jit(fastmath=False, nogil=True)
 lean = _jit(fastmath=False, _nrt=False)
 lean_fused = _jit(fastmath={"contract"}, _nrt=False)
 lean_products = _jit(fastmath=FUSE, _nrt=False)
-lean_least = _jit(fastmath=REASSOCIATE | {"nnan"}, _nrt=False)
-"""For the smallest of numbers none of which is NaN."""

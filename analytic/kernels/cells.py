@@ -27,8 +27,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._jit import entry, lean, lean_least
-from .intrinsics import wide
+from ._jit import entry, lean, strict
+from .intrinsics import least
 from .threads import share
 
 LEAF = 64
@@ -44,6 +44,37 @@ OUTSIDE = 1e200
 """Coordinates of the points that fill up a leaf."""
 
 _EPS = 2.0**-53
+
+
+KEPT = 256
+"""Nodes of a search that are remembered."""
+
+
+class Work(NamedTuple):
+    """What a descent writes to: one for each thread."""
+
+    nodes: np.ndarray
+    """(KEPT + depth,) a stack of nodes"""
+    gaps: np.ndarray
+    """and their bounds."""
+    kept: np.ndarray
+    """(KEPT,) nodes that a search has come by and not opened."""
+    best: np.ndarray
+    """(1,) smallest key,"""
+    column: np.ndarray
+    """(1,) and its column."""
+
+
+@strict
+def work_for(depth):
+    """Room for descents of a tree of so many levels."""
+    return Work(
+        np.empty(KEPT + depth + 2, np.int64),
+        np.empty(KEPT + depth + 2),
+        np.empty(KEPT, np.int64),
+        np.empty(1),
+        np.empty(1, np.int64),
+    )
 
 
 class Cells(NamedTuple):
@@ -228,61 +259,33 @@ def conceded(square, own, D):
     return (square - own) - 2 * (D + 4) * _EPS * (square + abs(own))
 
 
-@lean_least
-def _least_key(X, L, a, b, x, twice):
-    """Smallest |x - x_i|² - 2σ² l_i over columns a to b."""
-    wide()
-    best = math.inf
-    for i in range(b - a):
-        key = 0.0
-        for d in range(len(x)):
-            gap = X[d, a + i] - x[d]
-            key += gap * gap
-        if L is not None:
-            key -= twice * L[a + i]
-        best = min(best, key)
-    return best
-
-
 @lean
-def _where_key(X, L, a, b, x, twice, best):
-    """The first column whose key is `best`, or the smallest found if rounding hides that."""
-    least, where = math.inf, a
-    for i in range(a, b):
-        key = 0.0
-        for d in range(len(x)):
-            gap = X[d, i] - x[d]
-            key += gap * gap
-        if L is not None:
-            key -= twice * L[i]
-        if key <= best:
-            return i
-        if key < least:
-            least, where = key, i
-    return where
+def nearest(X, L, boxes, links, top, Q, q, x, twice, work):
+    """Column of the point with the smallest key, by branch and bound; how many nodes were kept.
 
-
-@lean
-def nearest(X, L, boxes, links, top, x, twice, nodes, gaps):
-    """Column of the point with the smallest key, by branch and bound.
-
-    `nodes` and `gaps` are the stack; `top` holds the largest log-weight of every
-    node. Log-weights L are None where all are equal.
+    For x = Q[q], also a tuple; `top` holds the largest log-weight of every node, and
+    log-weights L are None where all are equal. work.kept gets the leaves that were
+    searched and the nodes that were not opened, which are all points together: -1 if
+    there are more than it holds.
     """
     D = len(x)
-    best, found = math.inf, 0
+    best, column = work.best, work.column
+    nodes, gaps, kept = work.nodes, work.gaps, work.kept
+    best[0] = math.inf
     k, size = 0, 0
+    count, most = 0, kept.size - 1
     while True:
         near = links[k, 0]
         if near == 0:
-            # unsigned, since a column that may be negative is not read as a vector
-            key = _least_key(X, L, np.uint64(links[k, 1]), np.uint64(links[k, 2]), x, twice)
-            if key < best:
-                best, found = key, k
-            while size and gaps[size - 1] > best:
+            least(x, X, L, links[k, 1], links[k, 2], Q, q, twice, best, column)
+            kept[min(count, most)] = k
+            count += 1
+            while size and gaps[size - 1] > best[0]:
                 size -= 1
+                kept[min(count, most)] = nodes[size]
+                count += 1
             if size == 0:
-                return _where_key(X, L, links[found, 1], links[found, 2], x, twice, best)
+                return column[0], (count if count <= most else -1)
             size -= 1
             k = nodes[size]
             continue
@@ -297,6 +300,9 @@ def nearest(X, L, boxes, links, top, x, twice, nodes, gaps):
             near, far = far, near
             lower, upper = upper, lower
         k = near
-        if upper <= best:
+        if upper <= best[0]:
             nodes[size], gaps[size] = far, upper
             size += 1
+        else:
+            kept[min(count, most)] = far
+            count += 1

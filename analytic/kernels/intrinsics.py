@@ -413,11 +413,14 @@ if not PLAIN:
             start, stop, k = args[3], args[4], args[6]
             rows = _rows(context, b, X, args[1], dim)
             at = _spreads(real, _numbers(context, b, Q, args[5], k), dim)
-            logs, lifts = _numbers(context, b, L, args[2]), real.spread(args[7])
+            logs = None if isinstance(L, types.NoneType) else _numbers(context, b, L, args[2])
+            lifts = real.spread(args[7])
             run = _Pass(real, start, stop)
 
             def key(i, _):
-                found = b.fneg(b.fmul(lifts, real.load(logs, i)))
+                found = real.constant(0.0)
+                if logs is not None:
+                    found = b.fneg(b.fmul(lifts, real.load(logs, i)))
                 for d in range(dim):
                     gap = b.fsub(real.load(rows[d], i), at[d])
                     found = real.fma(gap, gap, found)
@@ -505,6 +508,42 @@ if not PLAIN:
         index = types.intp
         return types.void(zeros, Y, index, index, slope, real, real, weighted, out), code
 
+    @intrinsic
+    def contract(typing, A, j, f, g, d, out, jo, ko):
+        """out[jo, r] = Σ_k A[j, r, k] f[d, k] and out[ko, r] = Σ_k A[j, r, k] g[d, k], all r.
+
+        There are a multiple of four r, and of `LANES` k.
+        """
+
+        def code(context, builder, signature, args):
+            b, real = builder, _Real(builder, 64, LANES)
+            _widest(b)
+            shape = cgutils.unpack_tuple(b, make_array(A)(context, b, args[0]).shape)
+            size = b.mul(shape[1], shape[2])
+            first = b.gep(_numbers(context, b, A, args[0]), [b.mul(args[1], size)])
+            factors = [_numbers(context, b, f, args[k], args[4]) for k in (2, 3)]
+            targets = [_numbers(context, b, out, args[5], args[k]) for k in (6, 7)]
+            index = ir.IntType(64)
+            places = [cgutils.alloca_once(b, real.type) for _ in range(8)]
+            with cgutils.for_range_slice(b, index(0), shape[1], index(4), index) as (r, _):
+                for place in places:
+                    b.store(real.constant(0.0), place)
+                rows = [b.gep(first, [b.mul(b.add(r, index(k)), shape[2])]) for k in range(4)]
+                lanes = index(real.lanes)
+                with cgutils.for_range_slice(b, index(0), shape[2], lanes, index) as (k, _):
+                    both = [real.load(factor, k) for factor in factors]
+                    for n, place in enumerate(places):
+                        a = real.load(rows[n % 4], k)
+                        b.store(real.fma(a, both[n // 4], b.load(place)), place)
+                found = real.totals([b.load(place) for place in places])
+                for n in range(8):
+                    where = b.gep(targets[n // 4], [b.add(r, index(n % 4))])
+                    b.store(b.extract_element(found, ir.IntType(32)(n)), where)
+            return context.get_dummy_value()
+
+        index = types.intp
+        return types.void(A, index, f, g, index, out, index, index), code
+
 else:
 
     @strict
@@ -541,7 +580,7 @@ else:
     def least(zeros, X, L, first, last, Q, row, lift, best, index):
         """Replace best[0] by the least |x - x_i|² - lift L_i over first ≤ i < last, if less."""
         for i in range(first, last):
-            key = -(lift * L[i])
+            key = 0.0 if L is None else -(lift * L[i])
             for d in range(len(zeros)):
                 gap = X[d, i] - Q[row, d]
                 key += gap * gap
@@ -565,3 +604,12 @@ else:
                 sums[1 + d] += w * Y[block, 1 + d, i]
         for j in range(dim + 1):
             out[row, j] = sums[j]
+
+    @strict
+    def contract(A, j, f, g, d, out, jo, ko):
+        """out[jo, r] = Σ_k A[j, r, k] f[d, k] and out[ko, r] = Σ_k A[j, r, k] g[d, k]."""
+        for r in range(A.shape[1]):
+            out[jo, r] = out[ko, r] = 0.0
+            for k in range(A.shape[2]):
+                out[jo, r] += A[j, r, k] * f[d, k]
+                out[ko, r] += A[j, r, k] * g[d, k]

@@ -28,11 +28,16 @@ and over D coordinates, with the Lebesgue constant Λ,
 
 Box left out. Its part of S is at most (mass/π_r) exp((|a|² - dist(x, box)²)/2σ²).
 
-Both bounds, times the mass, are added up in τ·S, beside S and g; a box is taken or
-left out only where that keeps τ below the tolerance, and is opened otherwise, down
-to leaves, whose points are summed from differences. The nearer child goes first, so
-that S is already large where the far ones are weighed. Each query is summed by
-itself, in an order that depends on nothing else.
+The first bound, times the mass, is added up in τ·S, beside S and g, and a box is taken
+only where that keeps τ below the tolerance; boxes are left out where the second is
+below a part of the tolerance per unit of mass, so that all of them together are. Others
+are opened, down to leaves, whose points are summed from differences. The nearer child
+goes first, so that S is already large where the far ones are weighed. The walk starts at
+the root, or, where σ is so small that no box can be interpolated, from the nodes that
+the search for the nearest point has left.
+
+Each query is summed by itself, in an order that depends on nothing else. Queries of the
+same part of the tree follow each other, since what they read is then still at hand.
 """
 
 from __future__ import annotations
@@ -43,8 +48,8 @@ import numpy as np
 from numba.cpython.unsafe.tuple import tuple_setitem
 
 from ._jit import entry, lean, lean_fused, lean_products
-from .cells import box_square, conceded, nearest
-from .intrinsics import exp2, wide
+from .cells import box_square, conceded, nearest, work_for
+from .intrinsics import LANES, contract, exp2, weigh, wide
 from .threads import share
 
 HALF_LOG2E = 0.5 / math.log(2.0)
@@ -58,6 +63,9 @@ WHOLE = 512
 """A node of at most so many columns is summed as it is where its half-width is below `SMALL` σ."""
 
 SMALL = 4.0
+
+TURNS = 10
+"""Queries that part after so many turns on their way down share nothing worth keeping in cache."""
 
 
 def chebyshev(n):
@@ -155,37 +163,12 @@ def _dot(A, j, f, d):
 
 
 @lean_products
-def _contract(A, j, f, d, out, jo):
-    """out[jo, r] = Σ_k A[j, r, k] f[d, k]; the number of r is a multiple of four."""
-    wide()
-    for r in range(0, A.shape[1], 4):
-        s0 = s1 = s2 = s3 = 0.0
-        for k in range(f.shape[1]):
-            s0 += A[j, r, k] * f[d, k]
-            s1 += A[j, r + 1, k] * f[d, k]
-            s2 += A[j, r + 2, k] * f[d, k]
-            s3 += A[j, r + 3, k] * f[d, k]
-        out[jo, r], out[jo, r + 1], out[jo, r + 2], out[jo, r + 3] = s0, s1, s2, s3
-
-
-@lean_products
-def _contract_twice(A, j, f, g, d, out, jo, ko):
-    """Both out[jo, r] = Σ_k A[j, r, k] f[d, k] and out[ko, r] = Σ_k A[j, r, k] g[d, k]."""
-    wide()
-    for r in range(0, A.shape[1], 4):
-        s0 = s1 = s2 = s3 = 0.0
-        t0 = t1 = t2 = t3 = 0.0
-        for k in range(f.shape[1]):
-            s0 += A[j, r, k] * f[d, k]
-            s1 += A[j, r + 1, k] * f[d, k]
-            s2 += A[j, r + 2, k] * f[d, k]
-            s3 += A[j, r + 3, k] * f[d, k]
-            t0 += A[j, r, k] * g[d, k]
-            t1 += A[j, r + 1, k] * g[d, k]
-            t2 += A[j, r + 2, k] * g[d, k]
-            t3 += A[j, r + 3, k] * g[d, k]
-        out[jo, r], out[jo, r + 1], out[jo, r + 2], out[jo, r + 3] = s0, s1, s2, s3
-        out[ko, r], out[ko, r + 1], out[ko, r + 2], out[ko, r + 3] = t0, t1, t2, t3
+def _line(charge, k, f):
+    """Σ_j charge[k, 0, j] f[0, j]."""
+    total = 0.0
+    for j in range(f.shape[1]):
+        total += charge[k, 0, j] * f[0, j]
+    return total
 
 
 @lean_products
@@ -244,27 +227,6 @@ def _times(w, e):
 
 
 @lean_products
-def _near(X, L, a, b, xr, twice, inv, scaled, lr, zeros):
-    """(Σ w_i, Σ w_i e_i) over columns a to b; base-2 log-weights L, or None where all equal."""
-    wide()
-    D = len(zeros)
-    total = 0.0
-    moved = zeros
-    for i in range(b - a):
-        gap = 0.0
-        for d in range(D):
-            gap = _term(X[d, a + i] - xr[d], twice[d], gap)
-        if L is None:
-            w = exp2(_logit(gap, inv, scaled, 0.0))
-        else:
-            w = exp2(_logit(gap, inv, scaled, L[a + i] - lr))
-        total += w
-        for d in range(D):
-            moved = tuple_setitem(moved, d, moved[d] + _times(w, X[d, a + i] - xr[d]))
-    return total, moved
-
-
-@lean_products
 def _factors(z, centre, half, d, xr, twice, inv, scaled, f, g):
     """f_d and e_d f_d at the nodes of coordinate d of a box; the largest exponent."""
     wide()
@@ -280,20 +242,19 @@ def _factors(z, centre, half, d, xr, twice, inv, scaled, f, g):
 
 
 @lean
-def _interpolated(charge, z, centre, half, k, xr, twice, inv, scaled, f, g, A, A3, B, zeros):
+def _interpolated(charge, z, centre, half, k, at, to, inv, scaled, f, g, A, A3, B, zeros):
     """(Σ m_k f(y_k), Σ m_k f(y_k) e_k, whether the factors are tame) of box k."""
     D = len(zeros)
     tame = True
     for d in range(D):
         c, h = centre[k, d], half[k, d]
-        tame = tame and _factors(z, c, h, d, xr[d], twice[d], inv, scaled, f, g) < STEEP
+        tame = tame and _factors(z, c, h, d, at[0, d], to[0, d], inv, scaled, f, g) < STEEP
     if D == 1:
-        _contract_twice(charge, k, f, g, 0, A, 0, 1)
-        return A[0, 0], tuple_setitem(zeros, 0, A[1, 0]), tame
-    _contract_twice(charge, k, f, g, D - 1, A, 0, D)
+        return _line(charge, k, f), tuple_setitem(zeros, 0, _line(charge, k, g)), tame
+    contract(charge, k, f, g, D - 1, A, 0, D)
     if D == 3:
-        _contract_twice(A3, 0, f, g, 1, B, 0, 2)
-        _contract(A3, 3, f, 1, B, 3)
+        contract(A3, 0, f, g, 1, B, 0, 2)
+        contract(A3, 3, f, g, 1, B, 3, 4)
         A = B
     moved = tuple_setitem(zeros, 0, _dot(A, 0, g, 0))
     for d in range(1, D):
@@ -302,11 +263,12 @@ def _interpolated(charge, z, centre, half, k, xr, twice, inv, scaled, f, g, A, A
 
 
 @lean
-def _own_log(L, i):
+def _own(L, values, i):
+    """Value of point i, the same for all where log-weights are."""
     if L is None:
-        return 0.0
+        return values[0]
     else:
-        return L[i]
+        return values[i]
 
 
 @lean
@@ -322,60 +284,53 @@ def _box_error(centre, half, rho, j, x, own, inv, scaled, reach, squeeze, log_c)
 @lean
 def _one(
     X, L, boxes, links, mass, width, slot, centre, half, charge, z, rule,
-    x, own, xr, double, inv, lr, pr, tol, nodes, gaps, f, g, A, A3, B, zeros,
+    x, own, at, to, inv, lr, pr, tol, size, work, sums, f, g, A, A3, B, zeros,
 ):  # fmt: skip
-    """S, g and τ S of one query; nodes, columns and boxes that it took."""
+    """Add S and g of one query over `size` nodes on the stack to `sums`.
+
+    Returns a bound on what is missing of S, and the nodes, columns and boxes taken.
+    """
     D = len(zeros)
+    nodes, gaps = work.nodes, work.gaps
     opened, summed, boxed = 0, 0, 0
     reach, squeeze, log_c, widest = rule
     scaled = inv * HALF_LOG2E
-    total = 0.0
-    moved = zeros
-    left = 0.0
-    # what lies beyond the cut weighs less than `least` per unit of mass
+    left, skipped = 0.0, 0.0
+    # what lies beyond the cut weighs less than `least` per unit of mass, and all mass is one
     least = 0.125 * tol
     cut = math.log2(pr / least)
-    k, gap = 0, conceded(box_square(boxes, 0, x), own, D)
-    size = 0
-    while True:
-        taken = (gap * inv) * scaled >= cut
-        if taken:
-            left += least * mass[k]
-        rho = width[k] * inv
-        if not taken and slot[k] >= 0 and rho < widest:
-            j = slot[k]
+    for k in range(size):
+        gaps[k] = conceded(box_square(boxes, nodes[k], x), own, D)
+    while size:
+        size -= 1
+        k, gap = nodes[size], gaps[size]
+        if (gap * inv) * scaled >= cut:
+            skipped = 1.0
+            continue
+        total = sums[0, 0]
+        if 0.125 * tol * total > 2.0 * least:
+            least = 0.125 * tol * total
+            cut = math.log2(pr / least)
+        j, rho = slot[k], width[k] * inv
+        if j >= 0 and rho < widest:
             bound = _box_error(centre, half, rho, j, x, own, inv, scaled, reach, squeeze, log_c)
             error = pr * mass[k] * exp2(min(bound, HIGH))
             hope = pr * mass[k] * exp2(min(-(gap * inv) * scaled, HIGH))
             if left + error <= 0.375 * tol * (max(total, 1.0) + hope):
                 boxed += 1
                 value, shift, tame = _interpolated(
-                    charge, z, centre, half, j, xr, double, inv, scaled, f, g, A, A3, B, zeros
+                    charge, z, centre, half, j, at, to, inv, scaled, f, g, A, A3, B, zeros
                 )
                 if tame and left + error <= 0.375 * tol * max(1.0, total + pr * value):
-                    taken = True
                     left += error
-                    total += pr * value
+                    sums[0, 0] += pr * value
                     for d in range(D):
-                        moved = tuple_setitem(moved, d, moved[d] + pr * shift[d])
-        near = links[k, 0]
-        if not taken and (near == 0 or (links[k, 2] - links[k, 1] <= WHOLE and rho < SMALL)):
-            # unsigned, since a column that may be negative is not read as a vector
-            a, b = np.uint64(links[k, 1]), np.uint64(links[k, 2])
-            value, shift = _near(X, L, a, b, xr, double, inv, scaled, lr, zeros)
-            taken = True
-            summed += links[k, 2] - links[k, 1]
-            total += value
-            for d in range(D):
-                moved = tuple_setitem(moved, d, moved[d] + shift[d])
-        if taken:
-            if size == 0:
-                return total, moved, left, (opened, summed, boxed)
-            if 0.125 * tol * total > 2.0 * least:
-                least = 0.125 * tol * total
-                cut = math.log2(pr / least)
-            size -= 1
-            k, gap = nodes[size], gaps[size]
+                        sums[0, 1 + d] += pr * shift[d]
+                    continue
+        near, first, last = links[k, 0], links[k, 1], links[k, 2]
+        if near == 0 or (last - first <= WHOLE and rho < SMALL):
+            weigh(zeros, X, L, first, last, at, to, 0, scaled, inv, lr, sums)
+            summed += last - first
             continue
         opened += 1
         far = near + 1
@@ -384,62 +339,112 @@ def _one(
         if other < gap:
             near, far = far, near
             gap, other = other, gap
-        k = near
-        if (other * inv) * scaled >= cut:
-            left += least * mass[far]
+        nodes[size], gaps[size] = far, other
+        nodes[size + 1], gaps[size + 1] = near, gap
+        size += 2
+    return left + skipped * least, (opened, summed, boxed)
+
+
+@lean
+def _turns_range(first, last, boxes, links, Q, zeros, code):
+    for q in range(first, last):
+        x = zeros
+        for d in range(len(zeros)):
+            x = tuple_setitem(x, d, Q[q, d])
+        k, turns = 0, 0
+        for _ in range(TURNS):
+            near = links[k, 0]
+            turns *= 2
+            if near:
+                k = near
+                if box_square(boxes, near + 1, x) < box_square(boxes, near, x):
+                    k += 1
+                    turns += 1
+        code[q] = turns
+
+
+@entry
+def _turns_tasks(first, last, boxes, links, Q, zeros, code):
+    _turns_range(first, last, boxes, links, Q, zeros, code)
+
+
+def visit(boxes, links, Q):
+    """An order of the queries in which those of the same part of the tree follow each other."""
+    code = np.zeros(Q.shape[0], np.uint16)
+    share(_turns_tasks, code.size, code.size * 200, boxes, links, Q, (0.0,) * Q.shape[1], code)
+    return np.argsort(code, kind="stable")
+
+
+@lean
+def _sum_range(
+    first, last, X, L, boxes, links, mass, width, odds, top, slot, centre, half, charge, z,
+    finest, rule, rows, Q, inv, tol, zeros, log_sum, shift, left, column, effort,
+    work, at, to, sums, f, g, A, A3, B,
+):  # fmt: skip
+    wide()
+    D = len(zeros)
+    for p in range(first, last):
+        q = rows[p]
+        x = zeros
+        for d in range(D):
+            x = tuple_setitem(x, d, Q[q, d])
+        twice = (2.0 * math.log(2.0)) / inv[q] / inv[q]
+        i, size = nearest(X, L, boxes, links, top, Q, q, x, twice, work)
+        if size < 0 or finest * inv[q] < rule[3]:
+            # boxes may be interpolated above those nodes
+            size, work.nodes[0] = 1, 0
         else:
-            nodes[size], gaps[size] = far, other
-            size += 1
+            for k in range(size):
+                work.nodes[k] = work.kept[k]
+        own = 0.0
+        for d in range(D):
+            gap = x[d] - X[d, i]
+            at[0, d], to[0, d] = X[d, i], gap + gap
+            own += gap * gap
+        for k in range(sums.size):
+            sums[0, k] = 0.0
+        lost, taken = _one(
+            X, L, boxes, links, mass, width, slot, centre, half, charge, z, rule,
+            x, own, at, to, inv[q], 0.0 if L is None else L[i], _own(L, odds, i), tol,
+            size, work, sums, f, g, A, A3, B, zeros,
+        )  # fmt: skip
+        total = sums[0, 0]
+        column[q] = i
+        log_sum[q] = math.log(total)
+        left[q] = 2.0 * lost / (total - lost)
+        for d in range(D):
+            shift[q, d] = sums[0, 1 + d] / total
+        for j in range(3):
+            effort[q, j] = taken[j]
 
 
 @entry
 def _sum_tasks(
     first, last, X, L, boxes, links, mass, width, odds, top, depth,
-    slot, centre, half, charge, z, rule, Q, inv, tol, zeros, column, out, effort,
+    slot, centre, half, charge, z, finest, rule, rows, Q, inv, tol, zeros,
+    log_sum, shift, left, column, effort,
 ):  # fmt: skip
     D, n = len(zeros), z.shape[0]
-    nodes, gaps = np.empty(depth + 2, dtype=np.int64), np.empty(depth + 2)
+    # the reference, twice the way from it, and the sums
+    at, to, sums = np.empty((1, D)), np.empty((1, D)), np.empty((1, D + 1 + LANES))
     # the factors of a box, and what is left of it after each contraction
     f, g = np.empty((D, n)), np.empty((D, n))
     inner = n if D == 3 else 1
     A = np.empty((D + 1, inner * n))
-    A3 = A.reshape((D + 1, inner, n))
-    B = np.empty((D + 1, n))
-    for q in range(first, last):
-        x = zeros
-        for d in range(D):
-            x = tuple_setitem(x, d, Q[q, d])
-        twice = (2.0 * math.log(2.0)) / inv[q] / inv[q]
-        i = nearest(X, L, boxes, links, top, x, twice, nodes, gaps)
-        xr = zeros
-        double = zeros
-        own = 0.0
-        for d in range(D):
-            gap = Q[q, d] - X[d, i]
-            xr = tuple_setitem(xr, d, X[d, i])
-            double = tuple_setitem(double, d, gap + gap)
-            own += gap * gap
-        total, moved, left, taken = _one(
-            X, L, boxes, links, mass, width, slot, centre, half, charge, z, rule,
-            x, own, xr, double, inv[q], _own_log(L, i), odds[i], tol,
-            nodes, gaps, f, g, A, A3, B, zeros,
-        )  # fmt: skip
-        column[q] = i
-        out[q, 0] = total
-        out[q, 1] = left
-        for d in range(D):
-            out[q, 2 + d] = moved[d]
-        for j in range(3):
-            effort[q, j] = taken[j]
+    _sum_range(
+        first, last, X, L, boxes, links, mass, width, odds, top, slot, centre, half, charge, z,
+        finest, rule, rows, Q, inv, tol, zeros, log_sum, shift, left, column, effort,
+        work_for(depth), at, to, sums, f, g, A, A.reshape((D + 1, inner, n)), np.empty((D + 2, n)),
+    )  # fmt: skip
 
 
-def sums(tree, boxes, Q, inv, tol):
-    """Column of the reference (B,), (B, D + 2) S, τ S and g, and the effort (B, 3) of each query.
+def softmax(tree, boxes, rows, Q, inv, tol, out):
+    """Of queries `rows`, into `out`: log S, g/S, 2τS/(S - τS), the reference's column and effort.
 
-    The effort counts nodes opened, columns summed and boxes interpolated.
+    The shapes are (B,), (B, D), (B,), (B,) and (B, 3); the effort counts nodes opened,
+    columns summed and boxes interpolated.
     """
-    B, D = Q.shape
-    column, out = np.empty(B, dtype=np.int64), np.empty((B, D + 2))
-    effort = np.empty((B, 3), dtype=np.int64)
-    share(_sum_tasks, B, B * 2000, *tree, *boxes, Q, inv, tol, (0.0,) * D, column, out, effort)
-    return column, out, effort
+    share(
+        _sum_tasks, rows.size, rows.size * 2000,
+        *tree, *boxes, rows, Q, inv, tol, (0.0,) * Q.shape[1], *out,
+    )  # fmt: skip

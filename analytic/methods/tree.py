@@ -21,7 +21,7 @@ from .dense import BAD_REFERENCE, Dense
 NODES = {1: 48, 2: 48, 3: 24}
 """Chebyshev points per coordinate of an interpolated box, by dimension."""
 
-COARSE = {1: 16, 2: 16, 3: 12}
+COARSE = {1: 24, 2: 24, 3: 16}
 """The same for the box of all points where σ is larger than it."""
 
 WORTH = {1: 128, 2: 800, 3: 6000}
@@ -41,12 +41,16 @@ class _Boxes(NamedTuple):
     half: Floats
     charge: Floats
     z: Floats
+    finest: float
+    """Least half-width among them."""
 
 
 class _Built(NamedTuple):
     cells: Any
     prior: Floats
     """Weights of the points in order."""
+    points: NDArray[np.int64]
+    """The point of every column."""
     arrays: tuple[Any, ...]
     """What the kernel asks for."""
 
@@ -60,15 +64,8 @@ class Tree:
 
     def softmax(self, q: Floats, s: Floats, single: bool = False) -> Softmax:
         """Softmax for queries q (B, D) and bandwidths s (B,) ≥ 0."""
-        column, out, _ = self._sums(q, s, single)
-        total, left = out[:, 0], out[:, 1]
-        with np.errstate(all="ignore"):
-            found = Softmax(
-                self._tree.cells.order[self._tree.cells.row[column]],
-                np.log(total),
-                out[:, 2:] / total[:, None],
-                2 * left / (total - left),
-            )
+        found, _ = self._sums(q, s, single)
+        with np.errstate(invalid="ignore"):
             bad = np.flatnonzero(~(found.log_sum < BAD_REFERENCE) | ~(found.truncation < 1.0))
         if bad.size:
             found.put(bad, Dense(self.sites).softmax(q[bad], s[bad], single))
@@ -76,30 +73,25 @@ class Tree:
 
     def effort(self, q: Floats, s: Floats, single: bool = False) -> NDArray[np.int64]:
         """(B, 3) nodes opened, places summed and boxes interpolated for each query."""
-        return self._sums(q, s, single)[2]
+        return self._sums(q, s, single)[1]
 
-    def _sums(
-        self, q: Floats, s: Floats, single: bool
-    ) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64]]:
-        """Columns of the references, sums and effort, as the kernel gives them."""
+    def _sums(self, q: Floats, s: Floats, single: bool) -> tuple[Softmax, NDArray[np.int64]]:
+        """Softmax and effort, as the kernel gives them."""
         from ..kernels import tree
 
         tol = max(self.tolerance, SINGLE) if single else self.tolerance
         count, dim = q.shape
-        whole = (
-            np.empty(count, np.int64),
-            np.empty((count, dim + 2)),
-            np.empty((count, 3), np.int64),
-        )
-        wide = s >= self._coarse_from
-        for rows, coarse in ((np.flatnonzero(wide), True), (np.flatnonzero(~wide), False)):
-            if rows.size:
+        column, effort = np.empty(count, np.int64), np.empty((count, 3), np.int64)
+        out = (np.empty(count), np.empty((count, dim)), np.empty(count), column, effort)
+        cells, inv = self._tree.cells, inverse(s)
+        rows = tree.visit(cells.boxes, cells.links, q)
+        wide = s[rows] >= self._coarse_from
+        for some, coarse in ((rows[wide], True), (rows[~wide], False)):
+            if some.size:
                 boxes = self._coarse if coarse else self._charged
                 rule = _ellipse(len(boxes.z), dim, tol)
-                arrays = (self._tree.arrays, (*boxes, rule), q[rows], inverse(s[rows]), tol)
-                for into, part in zip(whole, tree.sums(*arrays), strict=True):
-                    into[rows] = part
-        return whole
+                tree.softmax(self._tree.arrays, (*boxes, rule), some, q, inv, tol, out)
+        return Softmax(self._tree.points[column], *out[:3]), effort
 
     @cached_property
     def _tree(self) -> _Built:
@@ -121,7 +113,7 @@ class Tree:
             cells.gathered(logs, c, np.maximum),
             len(c.levels),
         )
-        return _Built(c, prior, arrays)
+        return _Built(c, prior, c.order[c.row], arrays)
 
     @cached_property
     def _charged(self) -> _Boxes:
@@ -152,13 +144,14 @@ class Tree:
     def _boxes(self, charged: NDArray[np.int64], n: int) -> _Boxes:
         from ..kernels import tree
 
-        cells, prior, _ = self._tree
+        cells, prior, _, arrays = self._tree
         slot = np.full(cells.start.size, -1)
         slot[charged] = np.arange(charged.size)
         centre, half = tree.stretched(cells.boxes[charged])
         z, b = tree.chebyshev(n)
         charge = tree.charges(cells, prior, charged, slot, centre, half, z, b)
-        return _Boxes(slot, centre, half, charge, z)
+        finest = float(arrays[5][charged].min(initial=math.inf))
+        return _Boxes(slot, centre, half, charge, z, finest)
 
 
 @lru_cache(maxsize=64)
