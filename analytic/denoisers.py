@@ -35,6 +35,9 @@ __all__ = ["Denoiser", "Evaluation", "GaussianDenoiser", "OptimalDenoiser", "app
 Floats = NDArray[np.float64]
 Reals = NDArray[np.floating]
 
+COMPILED = 20_000
+"""Points up to which flows run in one kernel; beyond that `methods.Tree` costs less."""
+
 SLAB = 5_000_000
 """Log-weights held at a time where the heaviest points are asked for (40 MB)."""
 
@@ -242,6 +245,18 @@ class OptimalDenoiser:
     @cached_property
     def _method(self) -> Method:
         return methods.make(self.method, self._sites, self.tolerance)
+
+    @cached_property
+    def columns(self) -> tuple[tuple[Any, ...], NDArray[np.int64]] | None:
+        """The points as kernels of the flow read them, and which is where.
+
+        None where a flow takes other ways: many points, many dimensions, units that are
+        extreme, or a method that is asked for by name.
+        """
+        count, dim = self._sites.points.shape
+        if self.method != "auto" or count > COMPILED or dim > methods.REGISTERS:
+            return None
+        return methods.Tree(self._sites).leaves() if self._sites.unit == 1.0 else None
 
     def _softmax(self, q: Floats, s: Floats, dtype: Any = np.float64) -> Softmax:
         return self._method.softmax(q, s, single=dtype == np.float32)

@@ -49,6 +49,8 @@ _ROUNDING = 16 * float(np.finfo(float).eps)
 _GRID, _FINEST = 64, 0.002 / 80
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 8.0
 _PATIENCE = 40
+_SHARE = 0.1
+"""Of the order-5 estimate that counts as the error: see `_error`."""
 _UNDECIDED = 1e-12
 _ORDER = 6
 
@@ -211,6 +213,14 @@ class _Run:
     result: NDArray[np.int64]
     collapse: Collapse | None
 
+    def put(self, rows: NDArray[np.intp], part: _Run) -> None:
+        """Replace what was found for some rows."""
+        self.states[:, rows] = part.states
+        self.nfe[rows], self.result[rows] = part.nfe, part.result
+        if self.collapse is not None and part.collapse is not None:
+            for name in ("index", "certified", "sigma", "bound"):
+                getattr(self.collapse, name)[rows] = getattr(part.collapse, name)
+
 
 def _denoise_path(field: _Field, states: Floats, sigmas: Floats) -> Floats:
     """D along saved states, NaN where the state is."""
@@ -256,6 +266,70 @@ def _run(
     max_steps: int,
     progress: bool,
 ) -> _Run:
+    """By the kernel where it serves, and what it leaves over by steps of the whole batch."""
+    optimal = field.optimal
+    if optimal is None or optimal.columns is None:
+        return _stepwise(field, start, sigmas, rtol, atol, max_steps, progress)
+    run = _compiled(optimal, start, sigmas, rtol, atol, max_steps, progress)
+    over = np.flatnonzero(run.result < 0)
+    if over.size:
+        run.put(over, _stepwise(field, start[over], sigmas, rtol, atol, max_steps, progress))
+    return run
+
+
+def _compiled(
+    optimal: OptimalDenoiser,
+    start: Floats,
+    sigmas: Floats,
+    rtol: float,
+    atol: float,
+    max_steps: int,
+    progress: bool,
+) -> _Run:
+    """Every trajectory in one kernel; the result is negative where it is to be done otherwise."""
+    from .kernels import flow
+
+    count, dim = start.shape
+    assert optimal.columns is not None
+    points, index_of = optimal.columns
+    diameter = optimal.points.diameter_bounds[1]
+    cut = float(np.log2(1000.0 * len(optimal.points) / rtol))
+    rules = flow.Rules(
+        rtol, atol, cut, _UNDECIDED * diameter, diameter, max_steps,
+        _SHARE, _SAFETY, _SHRINK, _GROW, _PATIENCE,
+    )  # fmt: skip
+    whole = [np.zeros(count, dtype=np.int64) for _ in range(4)]
+    found = flow.Found(
+        np.full((len(sigmas), count, dim), np.nan), *whole, np.full(count, np.nan), start.copy()
+    )
+    found.column[:] = -1
+    with bar(count, "exact flow", progress) as advance:
+        flow.run(points, sigmas, rules, optimal.points.mean, start, found, advance)
+    index = np.where(found.column < 0, -1, index_of[found.column])
+    certified, bound = np.zeros(count, dtype=bool), np.full(count, np.inf)
+    rows = np.flatnonzero(index >= 0)
+    if rows.size:
+        seal = certificate(optimal, found.state[rows], found.level[rows], index[rows])
+        certified[rows], bound[rows] = seal.certified, np.where(seal.certified, seal.reach, np.inf)
+        found.result[rows[~seal.certified]] = flow.HANDED_OVER
+    lost = ~certified & (found.result >= 0)
+    if lost.any():
+        last = found.states[np.maximum(found.saved[lost] - 1, 0), lost]
+        index[lost] = optimal.evaluate(last, np.zeros(lost.sum())).nearest
+    collapse = Collapse(index, certified, np.where(certified, found.level, np.nan), bound)
+    return _Run(found.states, found.nfe, found.result, collapse)
+
+
+def _stepwise(
+    field: _Field,
+    start: Floats,
+    sigmas: Floats,
+    rtol: float,
+    atol: float,
+    max_steps: int,
+    progress: bool,
+) -> _Run:
+    """Steps of all rows side by side, each with a length of its own."""
     b = _Batch(start, sigmas, field.optimal)
     first = field(start, np.full(len(start), sigmas[0]))
     b.slope[:] = first.mean
@@ -376,7 +450,7 @@ def _error(slopes: list[Floats], h: Floats, tolerance: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         raw = h[:, None] * _combine(E5, slopes)
         scaled = np.where(raw == 0, 0.0, raw / tolerance)
-        return np.asarray(0.1 * np.sqrt((scaled**2).mean(axis=1)))
+        return np.asarray(_SHARE * np.sqrt((scaled**2).mean(axis=1)))
 
 
 def _save(b: _Batch, field: _Field, step: _Step) -> None:

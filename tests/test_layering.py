@@ -16,6 +16,7 @@ ROOT = Path(analytic.__file__).parent
 ROOMS = (
     "_check",
     "_progress",
+    "_dop853",
     "kernels",
     "_workers",
     "points",
@@ -33,7 +34,6 @@ ROOMS = (
     "meanshift",
     "field",
     "exact",
-    "_dop853",
     "collapse",
     "flow",
     "solvers",

@@ -14,13 +14,14 @@ auto    `Auto`: the cheapest at each query's bandwidth
 from __future__ import annotations
 
 from ._base import TINY, Method, Sites, Softmax, inverse
-from .auto import Auto, dense, skipping
+from .auto import REGISTERS, Auto, dense, skipping
 from .blas import Blas
 from .dense import Dense
 from .fused import Fused
 from .tree import Tree
 
 __all__ = [
+    "REGISTERS",
     "TINY",
     "Auto",
     "Blas",

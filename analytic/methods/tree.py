@@ -75,6 +75,13 @@ class Tree:
         """(B, 3) nodes opened, places summed and boxes interpolated for each query."""
         return self._sums(q, s, single)[1]
 
+    def leaves(self) -> tuple[tuple[Any, ...], NDArray[np.int64]]:
+        """Columns of the points, their base-2 log-weights or None, boxes and links of the nodes,
+        the largest log-weight of each, the depth; and the point of every column.
+        """
+        columns, logs, boxes, links, *_, top, depth = self._tree.arrays
+        return (columns, logs, boxes, links, top, depth), self._tree.points
+
     def _sums(self, q: Floats, s: Floats, single: bool) -> tuple[Softmax, NDArray[np.int64]]:
         """Softmax and effort, as the kernel gives them."""
         from ..kernels import tree
