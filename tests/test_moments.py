@@ -11,7 +11,7 @@ from oracle import EPS, allowance
 
 from analytic import OptimalDenoiser, PointSet, field
 from analytic.kernels import dense, fused, moments, threads
-from analytic.kernels.intrinsics import FLOOR
+from analytic.kernels.intrinsics import FLOOR, LANES
 from analytic.methods import Auto, Blas, Dense, Fused, Sites, Softmax, Tree, exhaustive
 
 KINDS = ("cloud", "clusters", "duplicates", "low rank", "offset", "scales", "weighted")
@@ -154,8 +154,8 @@ def wide(request: Any) -> tuple[Fused, np.ndarray, np.ndarray, Softmax]:
     dim = request.param
     points = PointSet(rng.standard_normal((9000, dim)), rng.uniform(0.1, 1, 9000))
     x = rng.standard_normal((40, dim)) * 10 ** rng.uniform(-2, 4, (40, 1))
-    x[7] = 1e120
     s, method = 10 ** rng.uniform(-4, 4, 40), Fused(sites(points))
+    x[7], s[7] = 1e120, 1e60  # beyond `REACH`, and weights that differ by a little
     return method, x, s, method.softmax(x, s)
 
 
@@ -232,6 +232,28 @@ def test_a_posterior_all_but_collapsed_keeps_its_digits() -> None:
         np.testing.assert_allclose(post.entropy, nats * u + np.log1p(np.exp(-nats)), rtol=rough)
         jacobian = denoiser.jacobian([0.0, 0.0], s) * s**2
         np.testing.assert_allclose(jacobian, u * (1 - u) * np.outer([3, 4], [3, 4]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("sigma", [5e-324, 1e-310, 1e-200, 1e-120])
+def test_logits_that_overflow_weigh_nothing(sigma: float) -> None:
+    denoiser = OptimalDenoiser([[0.0, 1.0], [2.0, 1.0]])
+    post = denoiser.posterior([[0.5, 1.0], [2.0, 1.0]], sigma)
+    np.testing.assert_array_equal(post.entropy, 0.0)
+    np.testing.assert_array_equal(post.trace_cov, 0.0)
+
+
+@pytest.mark.parametrize("width", [1, 12, 15, 16, 19, 67])
+def test_sums_leave_a_vector_to_spare(width: int) -> None:
+    """Whole vectors are added from any place on: another query's sums must not be within reach."""
+    rooms = []
+
+    def task(first: int, last: int, chunks: int, out: np.ndarray, x: np.ndarray) -> None:
+        rooms.append(out.shape[2])
+        out[:] = np.arange(out.shape[2])
+
+    total = fused.summed(task, width, 2, 1, (), [np.zeros((3, 1))])
+    assert min(rooms) >= width + LANES
+    np.testing.assert_array_equal(total, np.tile(2.0 * np.arange(width), (3, 1)))
 
 
 @pytest.mark.parametrize("method", ["auto", "dense", "tree", "blas"])
