@@ -26,11 +26,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _check, methods
-from .methods import Method, Sites, Softmax, inverse
+from .methods import Exhaustive, Method, Sites, Softmax, inverse
 from .points import PointSet, as_points
 from .posterior import Posterior, Top
 
-__all__ = ["Denoiser", "Evaluation", "GaussianDenoiser", "OptimalDenoiser", "apply", "dimension_of"]
+__all__ = [
+    "Denoiser",
+    "Evaluation",
+    "GaussianDenoiser",
+    "Motion",
+    "OptimalDenoiser",
+    "apply",
+    "dimension_of",
+]
 
 Floats = NDArray[np.float64]
 Reals = NDArray[np.floating]
@@ -60,6 +68,17 @@ class Evaluation(NamedTuple):
     """(B,) -log of that point's posterior weight."""
 
 
+class Motion(NamedTuple):
+    """A denoiser evaluation, and how its output moves along the flow dx/dσ = (x - D)/σ."""
+
+    here: Evaluation
+    """What `evaluate` returns."""
+    trace_cov: Floats
+    """(B,) tr C = σ² div D."""
+    slope: Floats
+    """(B, D) D' = dD(x(σ); σ)/dσ = (κ3 - C(x - D))/σ³."""
+
+
 @dataclass(frozen=True, eq=False)
 class OptimalDenoiser:
     """The optimal denoiser of a finite point set.
@@ -83,7 +102,9 @@ class OptimalDenoiser:
     float64). Bad input raises `ValueError` or `TypeError` before any work. Calls
     hold temporaries of some 100 MB at most, whatever N and B, beside what a method
     keeps of the points: a tree and its moments (100 MB at most, N (3D + 10) numbers
-    beside), or images in few dimensions and one float32 copy. Results do not depend
+    beside), or images in few dimensions and one float32 copy. `posterior`, `jacobian`,
+    `jvp` and `sigma_derivative` take a second pass about the mean, which no method
+    shortens: it sums all points, but for those of weight zero. Results do not depend
     on the number of threads, nor on which other queries share the batch, but for
     "blas": matrix products round as the BLAS library does, and where they estimate
     what to sum, the choice may change float64 results by `tolerance`.
@@ -162,7 +183,7 @@ class OptimalDenoiser:
         levels = _check.sigma(sigma, len(batch))
         q, s = self._sites.scaled(batch, levels)
         found = self._softmax(q, s)
-        trace, entropy, _, _ = self._spread(q, s, found, found.shift)
+        trace, entropy, _ = self._exhaustive.spread(q, s, found)
         flat = (
             self._log_prob(q, s, found, levels),
             trace * self._sites.unit**2,
@@ -182,17 +203,13 @@ class OptimalDenoiser:
 
     def jacobian(self, x: Any, sigma: Any) -> Reals:
         """∂D/∂x = C/σ², symmetric positive semi-definite: (B, D, D), (D, D) for one query."""
-        from .kernels import dense
-
         batch, shape, dtype = _check.queries(x, self.dim)
         levels = _check.sigma(sigma, len(batch))
         _check.size(len(batch) * self.dim, self.dim, "x")
-        result = np.empty((len(batch), self.dim, self.dim))
         q, s = self._sites.scaled(batch, levels)
-        inv = inverse(s)
-        dense.covariance(*self._sites[:2], q, inv, *self._softmax(q, s)[:3], result)
+        result = self._exhaustive.covariance(q, s, self._softmax(q, s))
         for _ in range(2):  # 1/σ² by itself may overflow
-            result *= inv[:, None, None]
+            result *= inverse(s)[:, None, None]
         return result.astype(dtype, copy=False).reshape(*shape, self.dim)
 
     def jvp(self, x: Any, sigma: Any, v: Any) -> Reals:
@@ -204,7 +221,7 @@ class OptimalDenoiser:
             _check.fail("v", f"shape {v_shape}", f"x's shape {shape}", "one direction per query")
         q, s = self._sites.scaled(batch, levels)
         inv = inverse(s)[:, None]
-        result = self._spread(q, s, self._softmax(q, s), direction)[3] * inv * inv
+        result = self._exhaustive.spread(q, s, self._softmax(q, s), direction).pull * inv * inv
         return result.astype(dtype, copy=False).reshape(shape)
 
     def sigma_derivative(self, x: Any, sigma: Any) -> Reals:
@@ -213,15 +230,24 @@ class OptimalDenoiser:
         levels = _check.sigma(sigma, len(batch))
         q, s = self._sites.scaled(batch, levels)
         found = self._softmax(q, s)
-        third, image = self._spread(q, s, found, -self._toward_mean(q, found))[2:]
+        pull = self._exhaustive.spread(q, s, found, 2 * self._toward_mean(q, found), 1.0).pull
         inv = inverse(s)[:, None]
-        result = (third - 2 * image) * inv * inv * inv
+        result = pull * inv * inv * inv
         return result.astype(dtype, copy=False).reshape(shape)
 
     def evaluate(self, x: Floats, sigma: Floats) -> Evaluation:
         """The mean and its heaviest point for checked float64 x (B, D), σ (B,) ≥ 0."""
         found = self._softmax(*self._sites.scaled(x, sigma))
         return Evaluation(self._mean(found), found.ref, found.log_sum)
+
+    def motion(self, x: Floats, sigma: Floats) -> Motion:
+        """The evaluation, tr C and D' along the flow for checked float64 x (B, D), σ (B,) > 0."""
+        q, s = self._sites.scaled(x, sigma)
+        found = self._softmax(q, s)
+        trace, _, pull = self._exhaustive.spread(q, s, found, self._toward_mean(q, found), 1.0)
+        inv = inverse(s)[:, None]
+        here = Evaluation(self._mean(found), found.ref, found.log_sum)
+        return Motion(here, trace * self._sites.unit**2, pull * inv * inv * inv)
 
     def trap_sums(self, x: Floats, sigma: Floats, index: NDArray[np.int64]) -> Floats:
         """(B, 5) sums of the trap certificate for candidate points, x and σ checked float64.
@@ -258,16 +284,12 @@ class OptimalDenoiser:
             return None
         return methods.Tree(self._sites).leaves() if self._sites.unit == 1.0 else None
 
+    @cached_property
+    def _exhaustive(self) -> Exhaustive:
+        return methods.exhaustive(self._method, self._sites)
+
     def _softmax(self, q: Floats, s: Floats, dtype: Any = np.float64) -> Softmax:
         return self._method.softmax(q, s, single=dtype == np.float32)
-
-    def _spread(
-        self, q: Floats, s: Floats, found: Softmax, v: Floats
-    ) -> tuple[Floats, Floats, Floats, Floats]:
-        from .kernels import dense
-
-        v = np.ascontiguousarray(v)
-        return dense.spread(*self._sites[:2], q, inverse(s), *found[:3], v)
 
     def _mean(self, found: Softmax) -> Floats:
         mean: Floats = self._sites.points[found.ref] + found.shift

@@ -40,11 +40,9 @@ def denoised_derivative(denoiser: Denoiser, x: Floats, sigma: Any) -> Floats:
     on the scale of σ.
     """
     level = np.broadcast_to(np.asarray(sigma, dtype=float), len(x))
-    slope = velocity(denoiser, x, level)
     if isinstance(denoiser, OptimalDenoiser):
-        return np.asarray(
-            denoiser.sigma_derivative(x, level) + denoiser.jvp(x, level, slope), dtype=np.float64
-        )
+        return denoiser.motion(np.array(x, dtype=np.float64, order="C"), level.copy()).slope
+    slope = velocity(denoiser, x, level)
     step = _STEP * level
     total = np.zeros_like(x)
     for k, weight in ((1, 45.0), (2, -9.0), (3, 1.0)):

@@ -40,6 +40,16 @@ class Exact:
             mp.fsum(self.jacobian[a, b] * direction[b] for b in range(size)) for a in range(size)
         ]
 
+    def slope(self, sigma: float) -> list:
+        """dD/dσ along the flow: ∂D/∂σ + (C/σ²)(x - D)/σ, with x - D = -σ² score."""
+        with mp.workdps(DIGITS):
+            size, s = len(self.score), mp.mpf(float(sigma))
+            return [
+                self.sigma_derivative[a]
+                - s * mp.fsum(self.jacobian[a, b] * self.score[b] for b in range(size))
+                for a in range(size)
+            ]
+
 
 def exact(points: PointSet, x: np.ndarray, sigma: float, moments: bool = False) -> Exact:
     """The posterior at one query x (D,), with its moments beyond the mean if asked for."""

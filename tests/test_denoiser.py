@@ -16,7 +16,7 @@ from oracle import EPS, allowance
 from strategies import GEOMETRIES, Case, cases, point_sets, size
 
 from analytic import GaussianDenoiser, OptimalDenoiser, PointSet
-from analytic.kernels import dense, threads
+from analytic.kernels import dense, fused, moments, threads
 
 NEAR = tuple(g for g in GEOMETRIES if g != "large_offset")
 GAUSS_NODES, GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(48)
@@ -546,6 +546,8 @@ def test_batch_mates_do_not_matter(name: str, wide: Any, monkeypatch: pytest.Mon
     same(method(denoiser, x[::-1], sigma[::-1]), whole[::-1])
     # slabs of the batch, too
     monkeypatch.setattr(dense, "SLAB", 7 * 3 * (2 * 3 + 4))
+    monkeypatch.setattr(fused, "SLAB", 7 * 3 * 16)
+    monkeypatch.setattr(moments, "SLAB", 7 * 4 * 72)
     same(method(denoiser, x, sigma), whole)
 
 

@@ -137,7 +137,10 @@ def test_moments_and_derivatives(first: int) -> None:
         assert gap(denoiser.jvp(x, sigma, v), true.jvp(v)) <= 2 * size * allowed, seed
 
         third = float(u @ y**3)
+        motion = denoiser.motion(x[None], np.array([sigma]))
+        assert gap(motion.trace_cov, [true.trace_cov]) <= square + 2 * EPS * trace, seed
         slack = cube + 2 * (square * away + trace * slack) + 8 * EPS * (third + 2 * trace * away)
         assert gap(denoiser.sigma_derivative(x, sigma), true.sigma_derivative) <= (
             slack / sigma**3
         ), seed
+        assert gap(motion.slope, true.slope(sigma)) <= slack / sigma**3, seed

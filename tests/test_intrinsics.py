@@ -21,7 +21,10 @@ from analytic.kernels.intrinsics import (
     FLOOR,
     FLOOR_SINGLE,
     LANES,
+    centred,
+    gram,
     least,
+    scatter,
     weigh,
     weigh_single,
 )
@@ -53,6 +56,17 @@ def weighed(zeros, X, L, first, last, near, twice, half, inv, base, out):
 @nb.njit(error_model="numpy")
 def weighed_single(zeros, Y, block, slope, kappa, base, weighted, out):
     weigh_single(zeros, Y, block, 0, slope, kappa, base, weighted, out)
+
+
+@nb.njit(error_model="numpy")
+def scattered(zeros, X, L, first, last, near, twice, half, inv, base, centre, v, third, out):
+    scatter(zeros, X, L, first, last, near, twice, 0, half, inv, base, centre, v, third, out)
+
+
+@nb.njit(error_model="numpy")
+def squared(zeros, X, L, first, last, near, twice, half, inv, base, centre, rows, out):
+    centred(zeros, X, L, first, last, near, twice, 0, half, inv, base, centre, rows, out)
+    gram(rows, len(zeros), last - first, 0, out)
 
 
 @nb.njit(error_model="numpy")
@@ -164,6 +178,38 @@ def test_block_sums(dim: int, count: int) -> None:
         assert (np.abs(out[0, 1 : dim + 1] - 0.5 - w @ e) <= 1e-13 * (1 + size)).all()
 
 
+@pytest.mark.parametrize("dim", [1, 5, 6, 7, 9, 16])
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 64, 511, 512])
+def test_block_moments(dim: int, count: int) -> None:
+    """Against NumPy; nothing is written beyond the sums and the vector to spare."""
+    X, L = block(dim, count + 3)
+    zeros, pitch = (0.0,) * dim, -(-dim // LANES) * LANES
+    near, toward, centre, v = RNG.standard_normal((4, 1, dim))
+    e = X[:, 3 : 3 + count].T - near
+    y = e - centre
+    for logs in (None, L):
+        t = -(e * (e - toward)).sum(axis=1) * 0.7 * 1.1
+        t = t if logs is None else t + L[3 : 3 + count] - 0.25
+        w, square = np.exp2(t), (y**2).sum(axis=1)
+        given = zeros, X, logs, 3, 3 + count, near, toward, 0.7, 1.1, 0.25, centre
+        pull = (w * (0.3 * square + y @ v[0])) @ y
+        scalars = w.sum(), w @ square, w @ t
+        for way, sums in ((None, [*scalars]), (v, [*scalars, *pull])):
+            out = np.full((2, len(sums) + LANES), 0.5)
+            scattered(*given, way, 0.3, out)
+            size = 1 + w @ (1 + square) ** 1.5 * (1 + np.abs(v).sum()) + w @ np.abs(t)
+            assert (np.abs(out[0, : len(sums)] - 0.5 - sums) <= 1e-13 * size).all()
+            np.testing.assert_array_equal(out[0, len(sums) :], 0.5)
+            np.testing.assert_array_equal(out[1], 0.5)
+        out, rows = np.full((2, LANES + pitch**2), 0.5), np.zeros((1 + pitch, 520))
+        squared(*given, rows, out)
+        found = out[0, LANES:].reshape(pitch, pitch)[:dim, :dim] - 0.5
+        true = (w[:, None] * y).T @ y
+        np.testing.assert_allclose(out[0, 0] - 0.5, w.sum(), rtol=1e-13, atol=1e-15)
+        assert (np.abs(np.triu(found - true)) <= 1e-13 * (1 + w @ square)).all()
+        np.testing.assert_array_equal(out[1], 0.5)
+
+
 @pytest.mark.parametrize("dim", [1, 3, 5, 12, 13, 16])
 def test_single_block_sums(dim: int) -> None:
     Y = np.zeros((3, dim + 2, 48), dtype=np.float32)
@@ -213,9 +259,12 @@ points = PointSet(given["rows"], given["weights"])
 method = Fused(Sites.of(points.points, points.log_weights))
 wide = method.softmax(given["x"], given["s"])
 single = method.softmax(given["x"], given["s"], single=True)
+spread = method.spread(given["x"], given["s"], wide, given["x"], 0.5)
+alone = method.spread(given["x"], given["s"], wide)
 rows = points.points
 np.savez(sys.argv[2], log_sum=wide.log_sum, mean=rows[wide.ref] + wide.shift,
-         single=rows[single.ref] + single.shift)
+         single=rows[single.ref] + single.shift, covariance=method.covariance(
+             given["x"], given["s"], wide), alone=alone.trace, **spread._asdict())
 """
 
 
@@ -239,8 +288,15 @@ def test_plain_loops_agree(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = np.load(files[1])
     points = PointSet(rows, weights)
-    native = Fused(Sites.of(points.points, points.log_weights)).softmax(x, s)
+    method = Fused(Sites.of(points.points, points.log_weights))
+    native = method.softmax(x, s)
+    spread = method.spread(x, s, native, x, 0.5)
     np.testing.assert_allclose(found["log_sum"], native.log_sum, rtol=1e-11, atol=1e-11)
     mean = points.points[native.ref] + native.shift
     np.testing.assert_allclose(found["mean"], mean, rtol=0, atol=1e-11)
     np.testing.assert_allclose(found["single"], mean, rtol=0, atol=1e-4)
+    for name, true in spread._asdict().items():
+        np.testing.assert_allclose(found[name], true, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(found["alone"], spread.trace, rtol=1e-11, atol=1e-11)
+    covariance = method.covariance(x, s, native)
+    np.testing.assert_allclose(found["covariance"], covariance, rtol=0, atol=1e-11)

@@ -84,7 +84,8 @@ SLAB = 5_000_000
 LARGEST_SLOPE = 1e30
 """Above this a float32 block could overflow."""
 
-_LOG2E = math.log2(math.e)
+LOG2E = math.log2(math.e)
+"""Bits in a nat."""
 
 
 class Blocks(NamedTuple):
@@ -148,37 +149,36 @@ def _pack_tasks(first, last, X, bits, depth, centre, data, radius, top, spread):
         radius[m], top[m], spread[m] = math.sqrt(far), high, high - low
 
 
-def _width(D):
-    """Places for the D + 1 sums, in whole vectors."""
-    return _whole(D + 1)
-
-
 def _whole(count):
     """Room for so many numbers in whole vectors."""
     return -(-count // LANES_SINGLE) * LANES_SINGLE
 
 
-def _cuts(count, block):
+def cuts(count, block):
     """Chunks that so many points, in blocks of some size, are cut into, and blocks in each."""
     many = -(-max(CHUNK, -(-count // MAX_CHUNKS)) // block)
     return -(-count // (many * block)), many
 
 
-def _summed(tasks, chunks, work, given, queries):
-    """Σ w (B,) and Σ w (x_i - x_r) (B, D): chunks are added in their order."""
-    B, D = queries[0].shape
-    total = np.empty((B, D + 1))
-    step = max(1, SLAB // (chunks * _width(D)))
+def summed(tasks, width, chunks, work, given, queries):
+    """`width` sums (B, width) over all points: chunks are added in their order.
+
+    `given` is for all queries, `queries` has a row of each. Tasks add whole vectors, from any
+    place on: there is one to spare.
+    """
+    B, room = queries[0].shape[0], _whole(width + LANES)
+    total = np.empty((B, width))
+    step = max(1, SLAB // (chunks * room))
     for k in range(0, B, step):
         part = slice(k, min(k + step, B))
         size = part.stop - k
-        out = np.zeros((chunks, size, _width(D)))
-        mine = [each[part] for each in queries]
+        out = np.zeros((chunks, size, room))
+        mine = [each if each is None else each[part] for each in queries]
         share(tasks, chunks * -(-size // TILE), work * size, chunks, out, *given, *mine)
         for c in range(1, chunks):
             out[0] += out[c]
-        total[part] = out[0, :, : D + 1]
-    return total[:, 0], total[:, 1:]
+        total[part] = out[0, :, :width]
+    return total
 
 
 def sums(X, bits, zeros, Q, near, base, inv):
@@ -189,21 +189,23 @@ def sums(X, bits, zeros, Q, near, base, inv):
     weights, `inv` (B,) 1/σ.
     """
     count = X.shape[1] - LANES
-    chunks, many = _cuts(count, BLOCK)
+    chunks, many = cuts(count, BLOCK)
     given = zeros, X, bits, count, many
-    queries = near, 2.0 * (Q - near), base, 0.5 * _LOG2E * inv, inv
-    return _summed(_sum_tasks, chunks, X.size + 6 * count, given, queries)
+    queries = near, 2.0 * (Q - near), base, 0.5 * LOG2E * inv, inv
+    total = summed(_sum_tasks, len(zeros) + 1, chunks, X.size + 6 * count, given, queries)
+    return total[:, 0], total[:, 1:]
 
 
 def sums_single(X, bits, blocks, zeros, Q, near, row, base, inv):
     """The same with float32 where that is good enough; `row` (B,) are the references' rows."""
     count = X.shape[1] - LANES
-    chunks, many = _cuts(count, -(-count // blocks.data.shape[0]))
+    chunks, many = cuts(count, -(-count // blocks.data.shape[0]))
     with np.errstate(over="ignore"):
-        kappa = np.minimum(0.5 * _LOG2E * inv * inv, 1e200)
+        kappa = np.minimum(0.5 * LOG2E * inv * inv, 1e200)
     given = zeros, X, bits, count, many, *blocks
-    queries = Q, near, row, 2.0 * (Q - near), base, 0.5 * _LOG2E * inv, inv, kappa
-    return _summed(_single_tasks, chunks, X.size + 6 * count, given, queries)
+    queries = Q, near, row, 2.0 * (Q - near), base, 0.5 * LOG2E * inv, inv, kappa
+    total = summed(_single_tasks, len(zeros) + 1, chunks, X.size + 6 * count, given, queries)
+    return total[:, 0], total[:, 1:]
 
 
 @entry

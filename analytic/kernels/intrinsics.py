@@ -1,7 +1,8 @@
 """The innermost loop of the fused kernels, in vectors of 8 float64 or 16 float32.
 
 `weigh` and `weigh_single` run through a block of points for one query: logits
-to base 2, their exponentials, and the weighted sums, all in registers. They are
+to base 2, their exponentials, and the weighted sums, all in registers; `scatter`
+does so for moments about the mean, `centred` and `gram` for covariances. They are
 written for LLVM itself, because a compiler that is left to find the vectors
 spills them from three dimensions on and finds none from sixteen on. The numbers
 of lanes are fixed, whatever the machine, and so are all results.
@@ -155,42 +156,52 @@ class _Real:
         b.store(value, where, align=self.mantissa // 23 * 4)
 
     def totals(self, vectors):
-        """The sum of the lanes of each of at most `lanes` vectors, in the lanes of one.
+        """The sum of the lanes of each of at most `lanes` vectors, then zeros, in the lanes of one.
 
         Neighbouring lanes are added, those of two vectors at once: the same on every machine.
         """
         b, lanes = self.builder, self.lanes
-        while len(vectors) & (len(vectors) - 1):
-            vectors = [*vectors, self.constant(0.0)]
+        vectors = [*vectors, *[self.constant(0.0)] * (lanes - len(vectors))]
         index = ir.VectorType(ir.IntType(32), lanes)
         masks = [ir.Constant(index, list(range(k, 2 * lanes, 2))) for k in (0, 1)]
         for _ in range(lanes.bit_length() - 1):
-            halves = vectors if len(vectors) > 1 else vectors * 2
-            pairs = zip(halves[0::2], halves[1::2], strict=True)
+            pairs = zip(vectors[0::2], vectors[1::2], strict=True)
             vectors = [b.fadd(*(b.shuffle_vector(*pair, mask) for mask in masks)) for pair in pairs]
         return vectors[0]
 
 
 class _Pass:
-    """Code that runs through the points of a block, `lanes` at a time, with one number each."""
+    """Code that runs through the points of a block, `lanes` at a time, with some numbers each."""
 
-    def __init__(self, real, first, last):
+    def __init__(self, real, first, last, numbers=1):
         b, self.real = real.builder, real
         self.first, self.last = first, last
-        self.kept = cgutils.alloca_once(b, real.scalar, size=ir.IntType(64)(BLOCK))
+        size = ir.IntType(64)(BLOCK)
+        self.all = [cgutils.alloca_once(b, real.scalar, size=size) for _ in range(numbers)]
+        self.kept = self.all[0]
+
+    def at(self, i):
+        """The kept numbers of points from i on."""
+        place = self.real.builder.sub(i, self.first)
+        return [self.real.load(kept, place) for kept in self.all]
+
+    def keep(self, i, *values):
+        """Replace the first of them."""
+        place = self.real.builder.sub(i, self.first)
+        for value, kept in zip(values, self.all, strict=False):
+            self.real.store(value, kept, place)
 
     def each(self, step):
-        """Store step(i, kept number) of all points, or nothing where it is None."""
+        """Keep step(i, kept numbers) of all points, one or several, or nothing where it is None."""
         b = self.real.builder
         index = ir.IntType(64)
         with cgutils.for_range_slice(b, self.first, self.last, index(self.real.lanes), index) as (
             i,
             _,
         ):
-            place = b.sub(i, self.first)
-            found = step(i, self.real.load(self.kept, place))
+            found = step(i, *self.at(i))
             if found is not None:
-                self.real.store(found, self.kept, place)
+                self.keep(i, *(found if isinstance(found, tuple) else (found,)))
 
     def end(self, value):
         """Set the kept numbers of lanes beyond the last point to a value."""
@@ -220,27 +231,32 @@ class _Pass:
             lanes = [lower(*pair) for pair in zip(lanes[0::2], lanes[1::2], strict=True)]
         return lanes[0]
 
-    def at_once(self, weight, coordinates, add):
-        """Hand Σ w and all Σ w y, fewer than `lanes`, to `add`, without keeping the w(i)."""
+    def gather(self, count, terms, add):
+        """Hand the sums of `count` products to `add`, some at a time.
+
+        terms(i, within) are their pairs of factors, (w, None) for w itself; one factor of each
+        has gone through `within`, which is zero beyond the last point.
+        """
         b, real = self.real.builder, self.real
-        terms = [None, *coordinates]
-        places = [cgutils.alloca_once(b, real.type) for _ in terms]
+        places = [cgutils.alloca_once(b, real.type) for _ in range(count)]
         for place in places:
             b.store(real.constant(0.0), place)
 
-        def step(i, w):
-            for place, y in zip(places, terms, strict=True):
+        def step(i, within):
+            for place, (w, y) in zip(places, terms(i, within), strict=True):
                 old = b.load(place)
-                b.store(b.fadd(old, w) if y is None else real.fma(w, y(i), old), place)
+                b.store(b.fadd(old, w) if y is None else real.fma(w, y, old), place)
 
         index = ir.IntType(64)
         rest = b.and_(b.sub(self.last, self.first), index(real.lanes - 1))
         full = b.sub(self.last, rest)
         with cgutils.for_range_slice(b, self.first, full, index(real.lanes), index) as (i, _):
-            step(i, weight(i))
+            step(i, lambda w: w)
         with b.if_then(b.icmp_signed(">", rest, index(0))):
-            step(full, b.select(self._inside(rest), weight(full), real.constant(0.0)))
-        add(0, real.totals([b.load(place) for place in places]))
+            inside = self._inside(rest)
+            step(full, lambda w: b.select(inside, w, real.constant(0.0)))
+        for start in range(0, count, real.lanes):
+            add(start, real.totals([b.load(place) for place in places[start : start + real.lanes]]))
 
     def _inside(self, count):
         """Which lanes are below a count."""
@@ -251,22 +267,68 @@ class _Pass:
             many = b.insert_element(many, count, ir.IntType(32)(lane))
         return b.icmp_signed("<", lanes, many)
 
-    def sums(self, coordinates, add):
-        """Hand Σ w y of all coordinate functions to `add`, Σ w first, some at a time."""
+    def sums(self, factors, add):
+        """Hand Σ w y of all factor functions to `add`, Σ w for None, some at a time."""
         b, real = self.real.builder, self.real
-        for start in range(0, len(coordinates) + 1, real.lanes):
-            mine = [None, *coordinates][start : start + real.lanes]
+        for start in range(0, len(factors), real.lanes):
+            mine = factors[start : start + real.lanes]
             places = [cgutils.alloca_once_value(b, real.constant(0.0)) for _ in mine]
             for place in places:
                 b.store(real.constant(0.0), place)
 
-            def step(i, w, mine=mine, places=places):
+            def step(i, w, *_, mine=mine, places=places):
                 for place, y in zip(places, mine, strict=True):
                     old = b.load(place)
                     b.store(b.fadd(old, w) if y is None else real.fma(w, y(i), old), place)
 
             self.each(step)
             add(start, real.totals([b.load(place) for place in places]))
+
+
+class _Logits:
+    """Code for the log-weights of points, from the first eleven arguments of `weigh`."""
+
+    def __init__(self, context, real, kinds, args):
+        b, dim = real.builder, len(kinds[0])
+        rows = _rows(context, b, kinds[1], args[1], dim)
+        none = isinstance(kinds[2], types.NoneType)
+        self.real, self.logs = real, None if none else _numbers(context, b, kinds[2], args[2])
+        at = _spreads(real, _numbers(context, b, kinds[5], args[5], args[7]), dim)
+        self.twice = _spreads(real, _numbers(context, b, kinds[6], args[6], args[7]), dim)
+        self.half, self.inv, self.base = (real.spread(v) for v in args[8:11])
+        self.e = [lambda i, d=d: b.fsub(real.load(rows[d], i), at[d]) for d in range(dim)]
+
+    def gap(self, i, gap, dims):
+        """The gap with that of some dimensions."""
+        for d in dims:
+            e = self.e[d](i)
+            beyond = self.real.builder.fsub(e, self.twice[d])
+            gap = self.real.fma(e, beyond, gap) if d else self.real.builder.fmul(e, beyond)
+        return gap
+
+    def bits(self, i, gap):
+        """log2 w."""
+        b = self.real.builder
+        fall = b.fmul(b.fmul(gap, self.half), self.inv)
+        if self.logs is None:
+            return b.fneg(fall)
+        return b.fsub(b.fsub(self.real.load(self.logs, i), self.base), fall)
+
+
+def _adder(real, pointer, offset=0):
+    """What adds to numbers from pointer[offset] on."""
+    b = real.builder
+
+    def add(start, totals):
+        place = ir.IntType(64)(offset + start)
+        real.store(b.fadd(real.load(pointer, place), totals), pointer, place)
+
+    return add
+
+
+def _parts(dim, held):
+    """Dimensions, so many at a time."""
+    return [range(d, min(d + held, dim)) for d in range(0, dim, held)]
 
 
 def _widest(builder):
@@ -322,6 +384,11 @@ PLAIN = not _works()
 
 if not PLAIN:
 
+    def _points(zeros, X, L, near, twice):
+        """Types of what `weigh` and its like begin with: points, block, query and its level."""
+        index, real = types.intp, types.float64
+        return zeros, X, L, index, index, near, twice, index, real, real, real
+
     @intrinsic
     def exp2(typing, t):
         """2^t of a float64 or float32."""
@@ -353,51 +420,172 @@ if not PLAIN:
         dim = len(zeros)
 
         def code(context, builder, signature, args):
-            b, real = builder, _Real(builder, 64, LANES)
-            _widest(b)
-            start, stop, k = args[3], args[4], args[7]
-            rows = _rows(context, b, X, args[1], dim)
-            logs = None if isinstance(L, types.NoneType) else _numbers(context, b, L, args[2])
-            at = _spreads(real, _numbers(context, b, near, args[5], k), dim)
-            to = _spreads(real, _numbers(context, b, twice, args[6], k), dim)
-            halves, inverse, level = (real.spread(v) for v in args[8:11])
-            run = _Pass(real, start, stop)
-            e = [lambda i, d=d: b.fsub(real.load(rows[d], i), at[d]) for d in range(dim)]
+            real = _Real(builder, 64, LANES)
+            _widest(builder)
+            logits = _Logits(context, real, signature.args, args)
+            run = _Pass(real, args[3], args[4])
+            add = _adder(real, _numbers(context, builder, out, args[11], args[7]))
 
-            for d0 in range(0, dim, HELD):
-                ends = d0 + HELD >= dim
-
-                def step(i, gap, d0=d0, ends=ends):
-                    for d in range(d0, min(d0 + HELD, dim)):
-                        y = e[d](i)
-                        beyond = b.fsub(y, to[d])
-                        gap = real.fma(y, beyond, gap) if d else b.fmul(y, beyond)
-                    if not ends:
-                        return gap
-                    fall = b.fmul(b.fmul(gap, halves), inverse)
-                    if logs is None:
-                        return real.exp2(b.fneg(fall))
-                    return real.exp2(b.fsub(b.fsub(real.load(logs, i), level), fall))
-
-                if dim > HELD:
-                    run.each(step)
-            found = _numbers(context, b, out, args[11], k)
-
-            def add(start, totals):
-                place = ir.IntType(64)(start)
-                real.store(b.fadd(real.load(found, place), totals), found, place)
+            def terms(i, within):
+                w = within(real.exp2(logits.bits(i, logits.gap(i, None, range(dim)))))
+                return [(w, None), *((w, e(i)) for e in logits.e)]
 
             if dim <= HELD:
-                run.at_once(lambda i: step(i, None), e, add)
-            else:
-                run.end(0.0)
-                run.sums(e, add)
+                run.gather(1 + dim, terms, add)
+                return context.get_dummy_value()
+            for dims in _parts(dim, HELD):
+
+                def step(i, gap, dims=dims):
+                    gap = logits.gap(i, gap, dims)
+                    return gap if dims.stop < dim else real.exp2(logits.bits(i, gap))
+
+                run.each(step)
+            run.end(0.0)
+            run.sums([None, *logits.e], add)
             return context.get_dummy_value()
 
-        index, real = types.intp, types.float64
-        return types.void(
-            zeros, X, L, index, index, near, twice, index, real, real, real, out
-        ), code
+        return types.void(*_points(zeros, X, L, near, twice), out), code
+
+    @intrinsic
+    def scatter(
+        typing, zeros, X, L, first, last, near, twice, row, half, inv, base, centre, v, third, out
+    ):
+        """Add Σ w, Σ w|y|², Σ w log2 w and Σ w (third |y|² + y·v) y to out[row] (D + 3).
+
+        y = x_i - x_r - centre[row], v = v[row] and the rest as for `weigh`. Where v is None, the
+        last D sums are left out. Rows of `out` have `LANES` columns to spare, which get zeros.
+        """
+        dim, pulled = len(zeros), not isinstance(v, types.NoneType)
+
+        def code(context, builder, signature, args):
+            b, real = builder, _Real(builder, 64, LANES)
+            _widest(b)
+            logits = _Logits(context, real, signature.args, args)
+            run = _Pass(real, args[3], args[4], 3)
+            middle = _spreads(real, _numbers(context, b, centre, args[11], args[7]), dim)
+            y = [lambda i, d=d: b.fsub(logits.e[d](i), middle[d]) for d in range(dim)]
+            way = _spreads(real, _numbers(context, b, v, args[12], args[7]), dim) if pulled else y
+            cubic = real.spread(args[13])
+            found = _numbers(context, b, out, args[14], args[7])
+
+            def look(i, gap, square, along, dims):
+                gap = logits.gap(i, gap, dims)
+                for d in dims:
+                    here = y[d](i)
+                    square = real.fma(here, here, square) if d else b.fmul(here, here)
+                    if pulled:
+                        along = real.fma(here, way[d], along) if d else b.fmul(here, way[d])
+                return gap, square, along
+
+            def terms(i, within):
+                seen = look(i, None, None, None, range(dim)) if dim <= HELD else run.at(i)
+                t = logits.bits(i, seen[0])
+                w = within(real.exp2(t))
+                floor = real.constant(FLOOR)
+                t = b.select(b.fcmp_ordered(">", t, floor), t, floor)
+                squares = b.fmul(w, seen[1])
+                scalars = [(w, None), (squares, None), (w, t)]
+                if not pulled:
+                    return scalars
+                pull = real.fma(cubic, squares, b.fmul(w, seen[2]))
+                if dim > HELD:
+                    run.keep(i, pull)
+                    return scalars
+                return [*scalars, *((pull, each(i)) for each in y)]
+
+            if dim > HELD:
+                for dims in _parts(dim, HELD):
+                    run.each(lambda i, *kept, dims=dims: look(i, *kept, dims))
+            held = pulled and dim <= HELD
+            run.gather(3 + dim if held else 3, terms, _adder(real, found))
+            if pulled and not held:
+                run.sums(y, _adder(real, found, 3))
+            return context.get_dummy_value()
+
+        return types.void(*_points(zeros, X, L, near, twice), centre, v, types.float64, out), code
+
+    @intrinsic
+    def centred(
+        typing, zeros, X, L, first, last, near, twice, row, half, inv, base, centre, rows, out
+    ):
+        """Write w to rows[0] and y to the D rows after it, and add Σ w to out[row, 0].
+
+        As for `scatter`. Beyond the last point w is zero up to a whole vector.
+        """
+        dim = len(zeros)
+
+        def code(context, builder, signature, args):
+            b, real = builder, _Real(builder, 64, LANES)
+            _widest(b)
+            logits = _Logits(context, real, signature.args, args)
+            run = _Pass(real, args[3], args[4])
+            middle = _spreads(real, _numbers(context, b, centre, args[11], args[7]), dim)
+            places = _rows(context, b, rows, args[12], dim + 1)
+
+            def look(i, gap, dims):
+                place = b.sub(i, run.first)
+                for d in dims:
+                    real.store(b.fsub(logits.e[d](i), middle[d]), places[1 + d], place)
+                return logits.gap(i, gap, dims)
+
+            def terms(i, within):
+                w = within(real.exp2(logits.bits(i, run.at(i)[0])))
+                real.store(w, places[0], b.sub(i, run.first))
+                return [(w, None)]
+
+            for dims in _parts(dim, HELD):
+                run.each(lambda i, gap, dims=dims: look(i, gap, dims))
+            run.gather(1, terms, _adder(real, _numbers(context, b, out, args[13], args[7])))
+            return context.get_dummy_value()
+
+        return types.void(*_points(zeros, X, L, near, twice), centre, rows, out), code
+
+    @intrinsic
+    def gram(typing, rows, dim, count, row, out):
+        """Add Σ w y_a y_d of the first `count` columns of `centred` rows to out[row, 8 + a P + d].
+
+        There are 1 + P rows, P a multiple of `LANES` and y zero from row 1 + `dim` on. All
+        a ≤ d are summed, and some others.
+        """
+
+        def code(context, builder, signature, args):
+            b, real, index = builder, _Real(builder, 64, LANES), ir.IntType(64)
+            _widest(b)
+            shape = cgutils.unpack_tuple(b, make_array(rows)(context, b, args[0]).shape)
+            weights = _numbers(context, b, rows, args[0])
+            found = b.gep(_numbers(context, b, out, args[4], args[3]), [index(LANES)])
+            pitch = b.sub(shape[0], index(1))
+            pair = [[cgutils.alloca_once(b, real.type) for _ in range(LANES)] for _ in range(2)]
+
+            def y(d, j):
+                return b.gep(weights, [b.mul(shape[1], b.add(d, index(1 + j)))])
+
+            def add(i, ones, others):
+                for one, sums in zip(ones, pair, strict=True):
+                    w = b.fmul(real.load(weights, i), real.load(one, i))
+                    for place, other in zip(sums, others, strict=True):
+                        b.store(real.fma(w, real.load(other, i), b.load(place)), place)
+
+            with cgutils.for_range_slice(b, index(0), args[1], index(LANES), index) as (d, _):
+                others = [y(d, j) for j in range(LANES)]
+                last = b.add(d, index(LANES))
+                last = b.select(b.icmp_signed("<", last, args[1]), last, args[1])
+                with cgutils.for_range_slice(b, index(0), last, index(2), index) as (a, _):
+                    for place in (*pair[0], *pair[1]):
+                        b.store(real.constant(0.0), place)
+                    ones = [y(a, k) for k in range(2)]
+                    with cgutils.for_range_slice(b, index(0), args[2], index(LANES), index) as (
+                        i,
+                        _,
+                    ):
+                        add(i, ones, others)
+                    for k, sums in enumerate(pair):
+                        at = b.gep(found, [b.add(b.mul(b.add(a, index(k)), pitch), d)])
+                        _adder(real, at)(0, real.totals([b.load(each) for each in sums]))
+            return context.get_dummy_value()
+
+        size = types.intp
+        return types.void(rows, size, size, size, out), code
 
     @intrinsic
     def least(typing, zeros, X, L, first, last, Q, row, lift, best, index):
@@ -498,10 +686,14 @@ if not PLAIN:
             def put(start, totals):
                 real.store(totals, found, ir.IntType(64)(start))
 
+            def terms(i, within):
+                w = within(step(i, None))
+                return [(w, None), *((w, each(i)) for each in y)]
+
             if dim <= 2 * HELD:
-                run.at_once(lambda i: step(i, None), y, put)
+                run.gather(1 + dim, terms, put)
             else:
-                run.sums(y, put)
+                run.sums([None, *y], put)
             return context.get_dummy_value()
 
         real = types.float32
@@ -564,17 +756,63 @@ else:
     def weigh(zeros, X, L, first, last, near, twice, row, half, inv, base, out):
         """Add Σ w and Σ w (x_i - x_r), over first ≤ i < last, to out[row] (D + 1)."""
         for i in range(first, last):
-            gap = 0.0
-            for d in range(len(zeros)):
-                e = X[d, i] - near[row, d]
-                gap += e * (e - twice[row, d])
-            t = -((gap * half) * inv)
-            if L is not None:
-                t += L[i] - base
+            t = _bits(zeros, X, L, i, near, twice, row, half, inv, base)
             w = _power(t, CEILING, FLOOR)
             out[row, 0] += w
             for d in range(len(zeros)):
                 out[row, 1 + d] += w * (X[d, i] - near[row, d])
+
+    @strict
+    def _bits(zeros, X, L, i, near, twice, row, half, inv, base):
+        """log2 w."""
+        gap = 0.0
+        for d in range(len(zeros)):
+            e = X[d, i] - near[row, d]
+            gap += e * (e - twice[row, d])
+        t = -((gap * half) * inv)
+        if L is not None:
+            t += L[i] - base
+        return t
+
+    @strict
+    def scatter(zeros, X, L, first, last, near, twice, row, half, inv, base, centre, v, third, out):
+        """Add Σ w, Σ w|y|², Σ w log2 w and Σ w (third |y|² + y·v) y to out[row] (D + 3)."""
+        for i in range(first, last):
+            t = _bits(zeros, X, L, i, near, twice, row, half, inv, base)
+            w, square, along = _power(t, CEILING, FLOOR), 0.0, 0.0
+            for d in range(len(zeros)):
+                y = (X[d, i] - near[row, d]) - centre[row, d]
+                square += y * y
+                if v is not None:
+                    along += y * v[row, d]
+            out[row, 0] += w
+            out[row, 1] += w * square
+            out[row, 2] += w * max(t, FLOOR)
+            if v is not None:
+                for d in range(len(zeros)):
+                    y = (X[d, i] - near[row, d]) - centre[row, d]
+                    out[row, 3 + d] += (w * (third * square + along)) * y
+
+    @strict
+    def centred(zeros, X, L, first, last, near, twice, row, half, inv, base, centre, rows, out):
+        """Write w to rows[0] and y to the D rows after it, and add Σ w to out[row, 0]."""
+        for i in range(first, last):
+            t = _bits(zeros, X, L, i, near, twice, row, half, inv, base)
+            rows[0, i - first] = _power(t, CEILING, FLOOR)
+            out[row, 0] += rows[0, i - first]
+            for d in range(len(zeros)):
+                rows[1 + d, i - first] = (X[d, i] - near[row, d]) - centre[row, d]
+
+    @strict
+    def gram(rows, dim, count, row, out):
+        """Add Σ w y_a y_d of the first `count` columns to out[row, 8 + a P + d], a ≤ d."""
+        pitch = rows.shape[0] - 1
+        for a in range(dim):
+            for d in range(a, dim):
+                total = 0.0
+                for i in range(count):
+                    total += (rows[0, i] * rows[1 + a, i]) * rows[1 + d, i]
+                out[row, LANES + a * pitch + d] += total
 
     @strict
     def least(zeros, X, L, first, last, Q, row, lift, best, index):

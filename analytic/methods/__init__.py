@@ -1,7 +1,8 @@
 """Ways to sum over the points: all of them answer the same question, at different cost.
 
-A method is made from `Sites` and answers `softmax`; everything else that a
-denoiser reports follows from that answer.
+A method is made from `Sites` and answers `softmax`. Moments about the mean take a
+second pass over every point: those that sum every point answer `spread` and
+`covariance` as well, and `exhaustive` finds one beside any method.
 
 name    method
 dense   every point: `Fused` up to 64 dimensions, `Dense` beyond
@@ -13,8 +14,8 @@ auto    `Auto`: the cheapest at each query's bandwidth
 
 from __future__ import annotations
 
-from ._base import TINY, Method, Sites, Softmax, inverse
-from .auto import REGISTERS, Auto, dense, skipping
+from ._base import TINY, Exhaustive, Method, Sites, Softmax, Spread, inverse
+from .auto import REGISTERS, Auto, dense, exhaustive, skipping
 from .blas import Blas
 from .dense import Dense
 from .fused import Fused
@@ -26,11 +27,14 @@ __all__ = [
     "Auto",
     "Blas",
     "Dense",
+    "Exhaustive",
     "Fused",
     "Method",
     "Sites",
     "Softmax",
+    "Spread",
     "Tree",
+    "exhaustive",
     "inverse",
     "make",
     "names",

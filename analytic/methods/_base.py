@@ -78,7 +78,27 @@ class Softmax(NamedTuple):
     """(B,) τ, a certified bound on what was left out, 0 where nothing was: log Σ e^{t_i} is
     off by at most τ and Σ u_i x_i by at most τ times the diameter of the data, beside rounding."""
 
+    def at(self, rows: NDArray[np.int64]) -> Softmax:
+        """The results of some queries."""
+        return Softmax(self.ref[rows], self.log_sum[rows], self.shift[rows], self.truncation[rows])
+
     def put(self, rows: NDArray[np.int64], part: Softmax) -> None:
+        """Replace the results of some queries."""
+        for into, values in zip(self, part, strict=True):
+            into[rows] = values
+
+
+class Spread(NamedTuple):
+    """How the posterior spreads about its mean D, with y_i = x_i - D."""
+
+    trace: Floats
+    """(B,) tr C = Σ u|y|²."""
+    entropy: Floats
+    """(B,) -Σ u log u, which rounding may make negative."""
+    pull: Floats
+    """(B, D) s κ3 + C v = Σ u (s|y|² + y·v) y for given s and v; zero where none was given."""
+
+    def put(self, rows: NDArray[np.int64], part: Spread) -> None:
         """Replace the results of some queries."""
         for into, values in zip(self, part, strict=True):
             into[rows] = values
@@ -94,6 +114,21 @@ class Method(Protocol):
         coarse as that, and log-weights that matter off by 4e-4 nats. Temporaries stay
         below some 100 MB whatever N and B.
         """
+
+
+class Exhaustive(Method, Protocol):
+    """A method that sums every point, and so has the moments about the mean as well.
+
+    `found` is the softmax of the same queries, by whichever method. Bandwidths are positive.
+    """
+
+    def spread(
+        self, q: Floats, s: Floats, found: Softmax, v: Floats | None = None, third: float = 0.0
+    ) -> Spread:
+        """tr C, entropy and, for directions v (B, D), third κ3 + C v."""
+
+    def covariance(self, q: Floats, s: Floats, found: Softmax) -> Floats:
+        """(B, D, D) C = Σ u y yᵀ, exactly symmetric."""
 
 
 def inverse(s: Floats) -> Floats:

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ._base import Floats, Method, Sites, Softmax
+from ._base import Exhaustive, Floats, Method, Sites, Softmax
 from .blas import Blas
 from .dense import Dense
 from .fused import Fused
@@ -71,7 +71,7 @@ class Auto:
         return Softmax(*(np.concatenate(each)[order] for each in fields))
 
     @cached_property
-    def _dense(self) -> Method:
+    def _dense(self) -> Exhaustive:
         return dense(self.sites)
 
     @cached_property
@@ -117,9 +117,16 @@ class Auto:
         return np.minimum(np.searchsorted(total, where), len(total) - 1)
 
 
-def dense(sites: Sites) -> Method:
+def dense(sites: Sites) -> Exhaustive:
     """The method that sums every point, in registers where there are few dimensions."""
     return Fused(sites) if sites.points.shape[1] <= REGISTERS else Dense(sites)
+
+
+def exhaustive(method: Method, sites: Sites) -> Exhaustive:
+    """One that sums every point, for what needs more than a softmax: the method's own, if any."""
+    if isinstance(method, Auto):
+        return method._dense
+    return method if isinstance(method, Fused | Dense) else dense(sites)
 
 
 def skipping(sites: Sites, tolerance: float) -> Tree | Blas:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import _check
-from ._base import Floats, Sites, Softmax, inverse
+from ._base import Floats, Sites, Softmax, Spread, inverse
 
 BAD_REFERENCE = 30.0
 """A logit this far above the reference's asks for a better reference."""
@@ -34,3 +34,22 @@ class Dense:
             redo = dense.softmax(points, logs, q[bad], inv[bad], ref[bad])
             top[bad], index[bad], log_sum[bad], shift[bad] = redo
         return Softmax(ref, log_sum, shift, np.zeros(len(q)))
+
+    def spread(
+        self, q: Floats, s: Floats, found: Softmax, v: Floats | None = None, third: float = 0.0
+    ) -> Spread:
+        """tr C, entropy and, for directions v (B, D), third κ3 + C v."""
+        from ..kernels import dense
+
+        way = np.zeros_like(found.shift) if v is None else np.ascontiguousarray(v)
+        given = self.sites.points, self.sites.logs, q, inverse(s), *found[:3]
+        trace, entropy, cubic, image = dense.spread(*given, way)
+        return Spread(trace, entropy, third * cubic + image)
+
+    def covariance(self, q: Floats, s: Floats, found: Softmax) -> Floats:
+        """(B, D, D) C = Σ u y yᵀ, exactly symmetric."""
+        from ..kernels import dense
+
+        out = np.empty((*q.shape, q.shape[1]))
+        dense.covariance(self.sites.points, self.sites.logs, q, inverse(s), *found[:3], out)
+        return out

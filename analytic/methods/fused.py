@@ -1,9 +1,11 @@
 """Every point, every query, in registers: for few dimensions.
 
 The nearest point is found in a k-d tree, then one pass sums the softmax relative
-to it (`kernels.fused` states the mathematics and the bounds). Queries for which
-that reference turns out to be a bad one, or whose distance overflows, are left
-to `Dense`.
+to it (`kernels.fused` states the mathematics and the bounds). Moments about the mean
+take a second pass (`kernels.moments`), whose nodes are passed by where all weights are
+zero: otherwise it costs the same at every σ, however many points a softmax could skip.
+Queries for which that reference turns out to be a bad one, or whose distance
+overflows, are left to `Dense`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from ._base import Floats, Sites, Softmax, inverse
+from ._base import Floats, Sites, Softmax, Spread, inverse
 from .dense import BAD_REFERENCE, Dense
 
 LEAF = 128
@@ -85,6 +87,51 @@ class Fused:
         good &= (log_sum <= BAD_REFERENCE) & np.isfinite(shift).all(axis=1)
         return Softmax(tree.order[row], log_sum, shift, np.zeros(len(x))), good
 
+    def spread(
+        self, q: Floats, s: Floats, found: Softmax, v: Floats | None = None, third: float = 0.0
+    ) -> Spread:
+        """tr C, entropy and, for directions v (B, D), third κ3 + C v."""
+        from ..kernels import moments
+
+        unit = self._tree.unit
+        given, far = self._about(q, s, found)
+        given += None if v is None else np.ascontiguousarray(v / unit), third
+        total = moments.spread(*given)
+        total[far] = 1.0
+        mass, trace, bits = total[:, 0], total[:, 1] / total[:, 0], total[:, 2] / total[:, 0]
+        pull = np.zeros_like(q) if v is None else total[:, 3:] / mass[:, None]
+        result = Spread(
+            trace * unit * unit, np.log(mass) - np.log(2.0) * bits, pull * unit * unit * unit
+        )
+        if far.size:
+            v = None if v is None else v[far]
+            rest = Dense(self.sites).spread(q[far], s[far], found.at(far), v, third)
+            result.put(far, rest)
+        return result
+
+    def covariance(self, q: Floats, s: Floats, found: Softmax) -> Floats:
+        """(B, D, D) C = Σ u y yᵀ, exactly symmetric."""
+        from ..kernels import moments
+
+        unit = self._tree.unit
+        given, far = self._about(q, s, found)
+        mass, result = moments.covariance(*given)
+        mass[far] = 1.0
+        for factor in (1 / mass[:, None, None], unit, unit):
+            result *= factor
+        if far.size:
+            result[far] = Dense(self.sites).covariance(q[far], s[far], found.at(far))
+        return np.asarray(result)
+
+    def _about(self, q: Floats, s: Floats, found: Softmax) -> tuple[Any, NDArray[np.int64]]:
+        """What the kernels of moments are given, and the queries that are too far for them."""
+        unit, ref = self._tree.unit, found.ref
+        x, near = q / unit, self.sites.points[ref] / unit
+        base = np.zeros(len(x)) if self._bits is None else self.sites.logs[ref] * np.log2(np.e)
+        far = np.flatnonzero(~(np.abs(x - near) < REACH).all(axis=1))
+        given = self._zeros, self._boxed, x, near, base, inverse(s / unit), found.shift / unit
+        return given, far
+
     @cached_property
     def _tree(self) -> _Tree:
         from ..kernels import fused, leaves
@@ -104,6 +151,14 @@ class Fused:
         """Log-weights to base 2, None where they are all equal."""
         logs = self.sites.logs
         return None if logs.min() == logs.max() else np.asarray(self._tree.logs * np.log2(np.e))
+
+    @cached_property
+    def _boxed(self) -> Any:
+        from ..kernels import moments
+
+        tree = self._tree
+        top = np.zeros_like(tree.top) if self._bits is None else tree.top * np.log2(np.e)
+        return moments.Boxed(tree.points, self._bits, tree.low, tree.high, top)
 
     @cached_property
     def _blocks(self) -> Any:
