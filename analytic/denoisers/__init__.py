@@ -1,0 +1,26 @@
+"""Denoisers in closed form.
+
+A denoiser is any callable (x: (B, D), σ: scalar or (B,)) → (B, D). For data with
+density p_0 and x = x_0 + σ z, z ~ N(0, I), the one with least mean squared error is
+(Tweedie's formula; Robbins 1956, Efron 2011, https://doi.org/10.1198/jasa.2011.tm11181)
+
+    D(x; σ) = E[x_0 | x] = x + σ² ∇log p_σ(x),   p_σ = p_0 * N(0, σ²I).
+
+| module | data |
+|---|---|
+| `optimal` | a finite point set |
+| `gaussian` | a Gaussian |
+"""
+
+from ._base import Denoiser, Evaluation, apply, dimension_of
+from .gaussian import GaussianDenoiser
+from .optimal import OptimalDenoiser
+
+__all__ = [
+    "Denoiser",
+    "Evaluation",
+    "GaussianDenoiser",
+    "OptimalDenoiser",
+    "apply",
+    "dimension_of",
+]
