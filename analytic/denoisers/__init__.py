@@ -9,18 +9,25 @@ density p_0 and x = x_0 + σ z, z ~ N(0, I), the one with least mean squared err
 | module | data |
 |---|---|
 | `optimal` | a finite point set |
-| `gaussian` | a Gaussian |
+| `gaussian` | a Gaussian, with any covariance or one of low rank in high dimension |
+| `mixture` | a mixture of Gaussians |
+| `smoothed` | none: the score of a finite set, averaged over shifts of the query |
 """
 
 from ._base import Denoiser, Evaluation, apply, dimension_of
-from .gaussian import GaussianDenoiser
+from .gaussian import GaussianDenoiser, LowRankGaussianDenoiser
+from .mixture import GaussianMixtureDenoiser
 from .optimal import OptimalDenoiser
+from .smoothed import SmoothedDenoiser
 
 __all__ = [
     "Denoiser",
     "Evaluation",
     "GaussianDenoiser",
+    "GaussianMixtureDenoiser",
+    "LowRankGaussianDenoiser",
     "OptimalDenoiser",
+    "SmoothedDenoiser",
     "apply",
     "dimension_of",
 ]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 
-__all__ = ["Denoiser", "Evaluation", "Floats", "Reals", "apply", "dimension_of"]
+__all__ = ["Denoiser", "Evaluation", "Floats", "Query", "Reals", "apply", "dimension_of"]
 
 Floats = NDArray[np.float64]
 Reals = NDArray[np.floating]
@@ -34,6 +34,36 @@ class Evaluation(NamedTuple):
     """(B,) index of a data point of largest weight, up to rounding."""
     log_odds: Floats
     """(B,) -log of that point's posterior weight."""
+
+
+class Query(NamedTuple):
+    """Checked arguments of a call, and the form in which the caller wants the answer."""
+
+    x: Floats
+    """(B, D) float64."""
+    sigma: Floats
+    """(B,) float64."""
+    shape: tuple[int, ...]
+    """The caller's, (B, D) or (D,)."""
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, x: Any, sigma: Any, dim: int, *, zero: bool = False) -> Query:
+        """Check x and σ; `zero` says whether σ = 0 has a meaning."""
+        batch, shape, dtype = _check.queries(x, dim)
+        return cls(batch, _check.sigma(sigma, len(batch), zero=zero), shape, dtype)
+
+    def direction(self, v: Any) -> Floats:
+        """A direction per query, shaped as x is, as float64 (B, D)."""
+        batch, shape, _ = _check.queries(v, self.x.shape[1], "v")
+        if shape != self.shape:
+            _check.fail("v", f"shape {shape}", f"x's shape {self.shape}", "one direction per query")
+        return batch
+
+    def answer(self, result: Floats) -> Reals:
+        """A result (B, ...) in x's dtype, without the leading axis for a single query."""
+        cast = result.astype(self.dtype, copy=False)
+        return np.asarray(cast.reshape(self.shape[:-1] + result.shape[1:]))
 
 
 def dimension_of(denoiser: Denoiser, x: Any) -> int:
