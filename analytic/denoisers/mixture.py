@@ -67,11 +67,15 @@ class Parts(NamedTuple):
 
     def mean(self, values: Floats) -> Floats:
         """Σ u_k values_k over the components."""
-        return np.asarray(np.einsum("kb,kb...->b...", self.u, values))
+        return np.asarray(np.einsum("kb,kb...->b...", self.u, self.live(values)))
+
+    def live(self, values: Floats) -> Floats:
+        """Values (K, B, ...), 0 for components of no weight, where they may have no bounds."""
+        return np.where(self.u.reshape(self.u.shape + (1,) * (values.ndim - 2)) > 0, values, 0.0)
 
     def turns(self) -> Floats:
         """γ P_k g_k less its mean over the components, (K, B, D)."""
-        return self.moves - self.mean(self.moves)
+        return self.live(self.moves - self.mean(self.moves))
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +205,7 @@ class GaussianMixtureDenoiser:
             m = self._into(parts.moves)
             # and tr P_k less D/σ²; what all components share does not count
             rate = (m * (2 * ratio * (c / h) - m) + (self._widths / h) ** 2).sum(axis=2)
-            rate -= parts.mean(rate)
+            rate = parts.live(rate - parts.mean(rate))
             return parts.mean(own - parts.turns() * rate[..., None])
 
         return query.answer(self._each(query, slope))
@@ -273,11 +277,8 @@ class GaussianMixtureDenoiser:
     def _parts(self, x: Floats, s: Floats) -> Parts:
         gaps = x - self.means[:, None]
         c, w = self._into(gaps), self._widths
-        # the limit σ → 0 of points is told apart from no smaller level than this
-        floor = 1e-300 * np.abs(gaps).max(axis=(0, 2))[:, None] if self._atoms else 0.0
-        level = np.maximum(s, floor) if self._atoms else s
+        level = self._level(s, gaps)
         h = np.hypot(w, level)
-        h = np.where(h > 0, h, np.finfo(float).tiny)
         scale = h.max(axis=(0, 2))
         prior = self._prior - self._volume(h / scale[:, None])
         r, unit = _reference(c / h, prior)
@@ -302,6 +303,13 @@ class GaussianMixtureDenoiser:
         log_prob -= self.dim * (np.log(scale) + 0.5 * np.log(2 * np.pi))
         base = self.means[r] + pulled
         return Parts(u / total, log_prob, c, h, gauge, stays, self._out(moves), base)
+
+    def _level(self, s: Floats, gaps: Floats) -> Floats:
+        """σ; for points the limit σ → 0 is taken at 1e-300 times the farthest one's distance."""
+        if not self._atoms:
+            return s
+        level = np.maximum(s, 1e-300 * np.abs(gaps).max(axis=(0, 2))[:, None])
+        return np.where(level > 0, level, 1.0)
 
     @cached_property
     def _prior(self) -> Floats:
