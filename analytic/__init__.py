@@ -15,7 +15,14 @@ Numba, SciPy and plotting load on first use.
 from . import claims, datasets, geometry, grids, plotting, solvers
 from .claims import verify
 from .collapse import certificate
-from .denoisers import Denoiser, GaussianDenoiser, OptimalDenoiser
+from .denoisers import (
+    Denoiser,
+    GaussianDenoiser,
+    GaussianMixtureDenoiser,
+    LowRankGaussianDenoiser,
+    OptimalDenoiser,
+    SmoothedDenoiser,
+)
 from .flow import integrate
 from .meanshift import mean_shift
 from .noise import noise
@@ -29,9 +36,12 @@ __version__ = "0.1.0"
 __all__ = [
     "Denoiser",
     "GaussianDenoiser",
+    "GaussianMixtureDenoiser",
+    "LowRankGaussianDenoiser",
     "OptimalDenoiser",
     "PointSet",
     "Report",
+    "SmoothedDenoiser",
     "Trajectory",
     "Verdict",
     "certificate",

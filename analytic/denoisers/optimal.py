@@ -1,7 +1,7 @@
-"""Denoisers in closed form.
+"""The optimal denoiser of a finite point set.
 
-A denoiser is any callable (x: (B, D), σ: scalar or (B,)) → (B, D). For data
-p_0 = Σ π_i δ(x_i) and x = x_0 + σ z the one with least mean squared error is
+For data p_0 = Σ π_i δ(x_i) and x = x_0 + σ z the denoiser with least mean squared
+error is
 
     D(x; σ) = E[x_0 | x] = Σ u_i x_i,   u = softmax_i(log π_i - |x - x_i|²/2σ²),
 
@@ -12,71 +12,30 @@ https://arxiv.org/abs/2305.19947). With y_i = x_i - D, C = Σ u_i y_i y_iᵀ and
 κ3 = Σ u_i y_i |y_i|²,
 
     σ² ∇log p_σ = D - x,   ∂D/∂x = C/σ²,   ∂D/∂σ = (κ3 - 2C(x - D))/σ³.
-
-For Gaussian data N(μ, Σ) it is D(x; σ) = μ + Σ(Σ + σ²I)⁻¹(x - μ).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _check, methods
-from .methods import Exhaustive, Method, Sites, Softmax, inverse
-from .points import PointSet, as_points
-from .posterior import Posterior, Top
+from .. import _check, methods
+from ..methods import Exhaustive, Method, Sites, Softmax, inverse
+from ..points import PointSet, as_points
+from ..posterior import Posterior, Top
+from ._base import Evaluation, Floats, Motion, Reals
 
-__all__ = [
-    "Denoiser",
-    "Evaluation",
-    "GaussianDenoiser",
-    "Motion",
-    "OptimalDenoiser",
-    "apply",
-    "dimension_of",
-]
-
-Floats = NDArray[np.float64]
-Reals = NDArray[np.floating]
+__all__ = ["OptimalDenoiser"]
 
 COMPILED = 20_000
 """Points up to which flows run in one kernel; beyond that `methods.Tree` costs less."""
 
 SLAB = 5_000_000
 """Log-weights held at a time where the heaviest points are asked for (40 MB)."""
-
-
-class Denoiser(Protocol):
-    """Anything that maps noisy queries (B, D) and noise levels to denoised points (B, D)."""
-
-    def __call__(self, x: Any, sigma: Any, /) -> NDArray[Any]:
-        """Denoise."""
-
-
-class Evaluation(NamedTuple):
-    """A denoiser evaluation with what the flow needs beside the mean."""
-
-    mean: Floats
-    """(B, D) posterior mean."""
-    nearest: NDArray[np.int64]
-    """(B,) index of a data point of largest weight, up to rounding."""
-    log_odds: Floats
-    """(B,) -log of that point's posterior weight."""
-
-
-class Motion(NamedTuple):
-    """A denoiser evaluation, and how its output moves along the flow dx/dσ = (x - D)/σ."""
-
-    here: Evaluation
-    """What `evaluate` returns."""
-    trace_cov: Floats
-    """(B,) tr C = σ² div D."""
-    slope: Floats
-    """(B, D) D' = dD(x(σ); σ)/dσ = (κ3 - C(x - D))/σ³."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +215,7 @@ class OptimalDenoiser:
         r_j = (π_j/π_i) exp(-g_j/2σ²), over all j ≠ i: Σ r_j d_ij, Σ r_j,
         max d_ij, min d_ij, min g_j/2σ².
         """
-        from .kernels import dense
+        from ..kernels import dense
 
         result = np.empty((len(x), 5))
         q, s = self._sites.scaled(x, sigma)
@@ -307,7 +266,7 @@ class OptimalDenoiser:
         return np.asarray(nearest + found.log_sum - volume)
 
     def _top(self, batch: Floats, levels: Floats, k: int) -> tuple[NDArray[np.int64], Floats]:
-        from .kernels import dense
+        from ..kernels import dense
 
         index = np.empty((len(batch), k), dtype=np.int64)
         weight = np.empty((len(batch), k))
@@ -321,113 +280,3 @@ class OptimalDenoiser:
             index[rows] = best
             weight[rows] = np.exp(np.take_along_axis(logs, best, axis=1))
         return index, weight
-
-
-@dataclass(frozen=True, eq=False)
-class GaussianDenoiser:
-    """The optimal denoiser of Gaussian data N(μ, Σ).
-
-    Parameters
-    ----------
-    mean : (D,) μ.
-    covariance : (D, D) Σ, symmetric positive semi-definite.
-
-    Raises
-    ------
-    ValueError
-        if the shapes disagree, or Σ is not symmetric or has a negative eigenvalue.
-
-    Matrix products are the BLAS library's, so a result may differ in its last
-    bits, by ε D times the largest term, with the size of the batch.
-    """
-
-    mean: Floats
-    covariance: Floats
-
-    def __post_init__(self) -> None:
-        mean = np.array(_check.array(self.mean, "mean"), dtype=np.float64)
-        cov = np.array(_check.array(self.covariance, "covariance"), dtype=np.float64)
-        if mean.ndim != 1 or cov.shape != 2 * mean.shape:
-            _check.fail(
-                "covariance",
-                f"shape {cov.shape} with mean of shape {mean.shape}",
-                "(D, D) with mean (D,)",
-                "pass a vector and a square matrix",
-            )
-        slack = 1e-10 * max(float(np.abs(cov).max(initial=0.0)), np.finfo(float).tiny)
-        if np.abs(cov - cov.T).max(initial=0.0) > slack:
-            _check.fail("covariance", "an asymmetric matrix", "a symmetric one", "symmetrise it")
-        object.__setattr__(self, "mean", mean)
-        object.__setattr__(self, "covariance", (cov + cov.T) / 2)
-        values = self.eigen[0]
-        if values.min() < -slack * len(values):
-            _check.fail(
-                "covariance", f"eigenvalue {values.min():g}", "eigenvalues ≥ 0", "check its sign"
-            )
-
-    @property
-    def dim(self) -> int:
-        """Dimension D."""
-        return int(self.mean.shape[0])
-
-    @cached_property
-    def eigen(self) -> tuple[Floats, Floats]:
-        """Eigenvalues (D,), ascending, and orthonormal eigenvectors as columns (D, D)."""
-        values, vectors = np.linalg.eigh(self.covariance)
-        return values, vectors
-
-    def __call__(self, x: Any, sigma: Any) -> Reals:
-        """D(x; σ) = μ + Σ(Σ + σ²I)⁻¹(x - μ), shaped like x."""
-        batch, shape, dtype = _check.queries(x, self.dim)
-        level = _check.sigma(sigma, len(batch))[:, None]
-        widths = np.sqrt(np.maximum(self.eigen[0], 0.0))
-        inner = (batch - self.mean) @ self.eigen[1]
-        # hypot keeps the ratio finite where the squares would not be
-        share = (widths / np.hypot(widths, level)) ** 2
-        result = self.mean + (inner * share) @ self.eigen[1].T
-        return np.asarray(result.astype(dtype, copy=False).reshape(shape))
-
-    def log_prob(self, x: Any, sigma: Any) -> Reals:
-        """Log N(x; μ, Σ + σ²I) in nats: (B,), scalar for one query."""
-        batch, shape, dtype = _check.queries(x, self.dim)
-        level = _check.sigma(sigma, len(batch))[:, None]
-        width = np.hypot(np.sqrt(np.maximum(self.eigen[0], 0.0)), level)
-        inner = (batch - self.mean) @ self.eigen[1]
-        terms = (inner / width) ** 2 + 2 * np.log(width) + np.log(2 * np.pi)
-        return np.asarray((-0.5 * terms.sum(axis=1)).astype(dtype).reshape(shape[:-1]))
-
-
-def dimension_of(denoiser: Denoiser, x: Any) -> int:
-    """Width D that states x must have: the denoiser's own where it says, else x's."""
-    if not callable(denoiser):
-        _check.fail(
-            "denoiser", _check.show(denoiser), "a callable", "see OptimalDenoiser", TypeError
-        )
-    found = getattr(denoiser, "dim", None)
-    if isinstance(found, (int, np.integer)):
-        return int(found)
-    states = _check.array(x, "x")
-    if states.ndim not in (1, 2):
-        _check.fail("x", f"shape {states.shape}", "(B, D) or (D,)", "give one row per state")
-    return int(states.shape[-1])
-
-
-def apply(denoiser: Denoiser, x: Floats, sigma: Any) -> Floats:
-    """Any denoiser's output as float64 (B, D), its shape checked.
-
-    Rows of x that are not finite are kept from the denoiser and give NaN.
-    """
-    good = np.isfinite(x).all(axis=1)
-    result = np.full_like(x, np.nan)
-    if good.any():
-        level = np.asarray(sigma, dtype=np.float64)
-        found = np.asarray(denoiser(x[good], level[good] if level.ndim else float(level)))
-        if found.shape != x[good].shape:
-            _check.fail(
-                "denoiser",
-                f"output of shape {found.shape} for x of shape {x[good].shape}",
-                "an output shaped like x",
-                "return one denoised row per query",
-            )
-        result[good] = found
-    return result
