@@ -298,11 +298,15 @@ def _compiled(
         rtol, atol, cut, _UNDECIDED * diameter, diameter, max_steps,
         _SHARE, _SAFETY, _SHRINK, _GROW, _PATIENCE,
     )  # fmt: skip
-    whole = [np.zeros(count, dtype=np.int64) for _ in range(4)]
     found = flow.Found(
-        np.full((len(sigmas), count, dim), np.nan), *whole, np.full(count, np.nan), start.copy()
+        states=np.full((len(sigmas), count, dim), np.nan),
+        saved=np.zeros(count, dtype=np.int64),
+        nfe=np.zeros(count, dtype=np.int64),
+        result=np.zeros(count, dtype=np.int64),
+        column=np.full(count, -1),
+        level=np.full(count, np.nan),
+        state=start.copy(),
     )
-    found.column[:] = -1
     with bar(count, "exact flow", progress) as advance:
         flow.run(points, sigmas, rules, optimal.points.mean, start, found, advance)
     index = np.where(found.column < 0, -1, index_of[found.column])
