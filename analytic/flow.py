@@ -52,6 +52,10 @@ _PATIENCE = 40
 _SHARE = 0.1
 """Of the order-5 estimate that counts as the error: see `_error`."""
 _UNDECIDED = 1e-12
+_ORDERS, _FINE = {True: (8, 10), False: (6, 8)}, 1e-8
+"""Coefficients of the kernel's interpolants in few and many dimensions, from `_FINE` up and below."""
+_CORRECTION = 0.3
+"""Share of a correction that counts as the error of a step."""
 _ORDER = 6
 
 
@@ -295,9 +299,19 @@ def _compiled(
     diameter = optimal.points.diameter_bounds[1]
     cut = float(np.log2(1000.0 * len(optimal.points) / rtol))
     rules = flow.Rules(
-        rtol, atol, cut, _UNDECIDED * diameter, diameter, max_steps,
-        _SHARE, _SAFETY, _SHRINK, _GROW, _PATIENCE,
-    )  # fmt: skip
+        rtol=rtol,
+        atol=atol,
+        cut=cut,
+        floor=_UNDECIDED * diameter,
+        diameter=diameter,
+        max_steps=max_steps,
+        order=_ORDERS[dim <= flow.PLANE][int(rtol < _FINE)],
+        error=_CORRECTION,
+        safety=_SAFETY,
+        shrink=0.3,
+        grow=2.0,
+        patience=_PATIENCE,
+    )
     found = flow.Found(
         states=np.full((len(sigmas), count, dim), np.nan),
         saved=np.zeros(count, dtype=np.int64),

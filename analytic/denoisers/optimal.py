@@ -241,7 +241,10 @@ class OptimalDenoiser:
         count, dim = self._sites.points.shape
         if self.method != "auto" or count > COMPILED or dim > methods.REGISTERS:
             return None
-        return methods.Tree(self._sites).leaves() if self._sites.unit == 1.0 else None
+        if self._sites.unit != 1.0:
+            return None
+        leaves, index = methods.Tree(self._sites).leaves()
+        return (*leaves, np.full(index.size, np.nan)), index
 
     @cached_property
     def _exhaustive(self) -> Exhaustive:

@@ -447,6 +447,44 @@ if not PLAIN:
         return types.void(*_points(zeros, X, L, near, twice), out), code
 
     @intrinsic
+    def turn(typing, zeros, X, L, first, last, near, twice, row, half, inv, base, out):
+        """Add Σ w, Σ w e, Σ w e_a e_b for a ≤ b, and Σ w |e|² e to out[row], side by side.
+
+        Up to `HELD` / 2 dimensions; all else as for `weigh`.
+        """
+        dim = len(zeros)
+
+        def code(context, builder, signature, args):
+            b, real = builder, _Real(builder, 64, LANES)
+            _widest(b)
+            logits = _Logits(context, real, signature.args, args)
+            run = _Pass(real, args[3], args[4])
+
+            def terms(i, within):
+                e = [each(i) for each in logits.e]
+                w = within(real.exp2(logits.bits(i, logits.gap(i, None, range(dim)))))
+                we = [b.fmul(w, y) for y in e]
+                cubic = b.fmul(we[0], e[0])
+                for d in range(1, dim):
+                    cubic = real.fma(we[d], e[d], cubic)
+                products = [(we[a], e[d]) for a in range(dim) for d in range(a, dim)]
+                return [
+                    (w, None),
+                    *((each, None) for each in we),
+                    *products,
+                    *((cubic, y) for y in e),
+                ]
+
+            count = 1 + 2 * dim + dim * (dim + 1) // 2
+            run.gather(count, terms, _adder(real, _numbers(context, b, out, args[11], args[7])))
+            return context.get_dummy_value()
+
+        index, real = types.intp, types.float64
+        return types.void(
+            zeros, X, L, index, index, near, twice, index, real, real, real, out
+        ), code
+
+    @intrinsic
     def scatter(
         typing, zeros, X, L, first, last, near, twice, row, half, inv, base, centre, v, third, out
     ):
@@ -773,6 +811,24 @@ else:
         if L is not None:
             t += L[i] - base
         return t
+
+    @strict
+    def turn(zeros, X, L, first, last, near, twice, row, half, inv, base, out):
+        """Add Σ w, Σ w e, Σ w e_a e_b for a ≤ b, and Σ w |e|² e to out[row]."""
+        dim = len(zeros)
+        for i in range(first, last):
+            w = _power(_bits(zeros, X, L, i, near, twice, row, half, inv, base), CEILING, FLOOR)
+            out[row, 0] += w
+            cubic, place = 0.0, 1 + dim
+            for a in range(dim):
+                we = w * (X[a, i] - near[row, a])
+                out[row, 1 + a] += we
+                cubic += we * (X[a, i] - near[row, a])
+                for d in range(a, dim):
+                    out[row, place] += we * (X[d, i] - near[row, d])
+                    place += 1
+            for d in range(dim):
+                out[row, place + d] += cubic * (X[d, i] - near[row, d])
 
     @strict
     def scatter(zeros, X, L, first, last, near, twice, row, half, inv, base, centre, v, third, out):
