@@ -53,7 +53,7 @@ _SHARE = 0.1
 """Of the order-5 estimate that counts as the error: see `_error`."""
 _UNDECIDED = 1e-12
 _ORDERS, _FINE = {True: (8, 10), False: (6, 8)}, 1e-8
-"""Coefficients of the kernel's interpolants in few and many dimensions, from `_FINE` up and below."""
+"""Coefficients of the kernel's interpolants in few and many dimensions, above `_FINE` and below."""
 _CORRECTION = 0.3
 """Share of a correction that counts as the error of a step."""
 _ORDER = 6
