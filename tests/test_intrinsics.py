@@ -22,9 +22,11 @@ from analytic.kernels.intrinsics import (
     FLOOR_SINGLE,
     LANES,
     centred,
+    contract,
     gram,
     least,
     scatter,
+    turn,
     weigh,
     weigh_single,
 )
@@ -56,6 +58,16 @@ def weighed(zeros, X, L, first, last, near, twice, half, inv, base, out):
 @nb.njit(error_model="numpy")
 def weighed_single(zeros, Y, block, slope, kappa, base, weighted, out):
     weigh_single(zeros, Y, block, 0, slope, kappa, base, weighted, out)
+
+
+@nb.njit(error_model="numpy")
+def turned(zeros, X, L, first, last, near, twice, half, inv, base, out):
+    turn(zeros, X, L, first, last, near, twice, 0, half, inv, base, out)
+
+
+@nb.njit(error_model="numpy")
+def contracted(A, j, f, g, d, out, jo, ko):
+    contract(A, j, f, g, d, out, jo, ko)
 
 
 @nb.njit(error_model="numpy")
@@ -300,3 +312,31 @@ def test_plain_loops_agree(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["alone"], spread.trace, rtol=1e-11, atol=1e-11)
     covariance = method.covariance(x, s, native)
     np.testing.assert_allclose(found["covariance"], covariance, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 8, 13, 512])
+def test_sums_for_the_turn_of_the_flow(dim: int, count: int) -> None:
+    X, L = block(dim, count + 2)
+    near, toward = RNG.standard_normal((1, dim)), RNG.standard_normal((1, dim))
+    for logs in (None, L):
+        out = np.full((1, 40), 0.25)
+        turned((0.0,) * dim, X, logs, 2, 2 + count, near, toward, 0.3, 1.2, 0.5, out)
+        e = X[:, 2 : 2 + count].T - near
+        t = -(e * (e - toward)).sum(axis=1) * 0.3 * 1.2
+        w = np.exp2(t if logs is None else t + L[2 : 2 + count] - 0.5)
+        upper = [w @ (e[:, a] * e[:, d]) for a in range(dim) for d in range(a, dim)]
+        expected = [w.sum(), *(w @ e), *upper, *((w * (e**2).sum(axis=1)) @ e)]
+        size = w @ (1 + np.abs(e).sum(axis=1)) ** 3
+        found = out[0, : len(expected)] - 0.25
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * (1 + size))
+
+
+@pytest.mark.parametrize("shape", [(4, 8), (16, 16), (24, 48)])
+def test_contraction_of_both_factors(shape: tuple[int, int]) -> None:
+    rows, n = shape
+    A, f, g = (RNG.standard_normal(each) for each in ((3, rows, n), (2, n), (2, n)))
+    out = np.full((4, rows), np.nan)
+    contracted(A, 1, f, g, 1, out, 0, 2)
+    np.testing.assert_allclose(out[0], A[1] @ f[1], rtol=0, atol=1e-13 * n)
+    np.testing.assert_allclose(out[2], A[1] @ g[1], rtol=0, atol=1e-13 * n)
