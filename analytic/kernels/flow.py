@@ -327,6 +327,7 @@ def _one(zeros, X, L, boxes, links, top, levels, rules, mean, q, start, room, fo
             break
 
         # one attempt
+        here = total
         h = min(h, final - s)
         if final - s - h < 1e-3 * h:
             h = final - s
@@ -370,6 +371,7 @@ def _one(zeros, X, L, boxes, links, top, levels, rules, mean, q, start, room, fo
                 result = STALLED
                 break
             h *= factor
+            total = here
             continue
         length = h
         h *= min(factor, 1.0) if rejected else factor
