@@ -15,7 +15,17 @@ from analytic.kernels.threads import get_num_threads
 
 __all__ = ["busy", "describe", "limit_threads"]
 
-PACKAGES = ("numpy", "scipy", "numba", "torch", "pykeops", "jax", "scikit-learn")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "numba",
+    "torch",
+    "pykeops",
+    "jax",
+    "diffrax",
+    "torchdiffeq",
+    "scikit-learn",
+)
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 

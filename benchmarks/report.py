@@ -29,7 +29,7 @@ from .contenders import OURS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["exponent", "families", "figures", "markdown", "write"]
+__all__ = ["exponent", "families", "figures", "markdown", "side", "write"]
 
 Json = dict[str, Any]
 
@@ -64,9 +64,9 @@ def markdown(results: Json) -> str:
     )
     for family, works in families(results["works"]).items():
         parts += [f"## {family}", *_family(works)]
-    for name, side in results["sides"].items():
-        parts += [f"## {name}", side["title"]]
-        parts.append(_side(side["rows"]) if side["rows"] else "Not measured.")
+    for name, found in results["sides"].items():
+        parts += [f"## {name}", found["title"]]
+        parts.append(side(found["rows"]) if found["rows"] else "Not measured.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -81,6 +81,11 @@ def exponent(works: Sequence[Json], contender: str, what: str = "best") -> float
         return None
     x, y = np.array(pairs).T
     return float(np.polyfit(x, y, 1)[0])
+
+
+def side(rows: Sequence[Json]) -> str:
+    """A table of rows that have the same keys."""
+    return _table(list(rows[0]), [[_text(value) for value in row.values()] for row in rows])
 
 
 def figures(results: Json, folder: Path) -> list[Path]:
@@ -207,10 +212,6 @@ def _contenders(works: Iterable[Json]) -> list[str]:
     return list(dict.fromkeys(r["contender"] for work in works for r in work["results"]))
 
 
-def _side(rows: Sequence[Json]) -> str:
-    return _table(list(rows[0]), [[_text(value) for value in row.values()] for row in rows])
-
-
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     # a bar would start another cell
@@ -231,6 +232,8 @@ def _seconds(value: float | None) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {each}" for key, each in value.items())
+    if value is None:
+        return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -24,7 +24,10 @@ from .harness import compare
 
 __all__ = ["main", "measure", "side"]
 
-SIDES = {"short": ("startup",), "full": ("startup", "accuracy", "moments", "flow", "memory")}
+SIDES = {
+    "short": ("startup",),
+    "full": ("startup", "accuracy", "moments", "flow", "growth", "memory"),
+}
 """Modules with a `measure()` that returns rows of a table."""
 
 
