@@ -136,10 +136,11 @@ class Riders:
     ) -> Floats:
         """(B, R) derivatives in w of values (B, R) of some rows, at states x with D = mean.
 
-        `trace` is tr C, (B,), where known. NaN where a number is not finite.
+        `trace` is tr C, (B,), where known. NaN where a state is not finite, and for
+        tangents that are not.
         """
         result = np.full(values.shape, np.nan)
-        good = np.isfinite(np.concatenate([x, mean, values], axis=1)).all(axis=1)
+        good = np.isfinite(np.concatenate([x, mean], axis=1)).all(axis=1)
         if not good.any():
             return result
         x, sigma, mean, values = x[good], sigma[good], mean[good], values[good]
@@ -152,8 +153,13 @@ class Riders:
             speed = np.hypot(_norm(x - mean), self.across[rows[good]] * sigma)
             found.append((speed * sigma)[:, None])
         if self.names:
-            v = values[:, self.density + self.length :].reshape(len(x), x.shape[1], -1)
-            found.append((self._turned(x, sigma, v) * sigma[:, None, None]).reshape(len(x), -1))
+            v = values[:, self.density + self.length :]
+            turned, live = np.full(v.shape, np.nan), np.isfinite(v).all(axis=1)
+            if live.any():
+                shape = (-1, *self.tangents.shape[1:])
+                moved = self._turned(x[live], sigma[live], v[live].reshape(shape))
+                turned[live] = moved.reshape(len(moved), -1) * sigma[live, None]
+            found.append(turned)
         result[good] = np.concatenate(found, axis=1)
         return result
 
@@ -164,6 +170,11 @@ class Riders:
             return np.asarray(known.jacobian(x, sigma) @ v)
         columns = [known.jvp(x, sigma, np.ascontiguousarray(c)) for c in np.moveaxis(v, 2, 0)]
         return np.stack(columns, axis=2)
+
+    def drop(self, values: Floats) -> None:
+        """NaN for tangents that grew beyond 1e250: on a separatrix they do so without bound."""
+        tangents = values[:, self.density + self.length :]
+        tangents[(np.abs(tangents) > 1e250).any(axis=1)] = np.nan
 
     def allowed(self, before: Floats, after: Floats, rtol: float, atol: float) -> Floats:
         """(B, R) what a step may be off by: rtol of nats, of a length, of a tangent's size."""
@@ -200,7 +211,7 @@ class Riders:
     def finish(self, values: Floats, x: Floats, sigmas: Floats) -> Extras:
         """Fields of a trajectory from starts x (B, D) and values (T, B, R) at the levels."""
         found: Extras = {}
-        (times, rows), dim = values.shape[:2], x.shape[1]
+        dim = x.shape[1]
         if self.density:
             known: Any = self.denoiser
             with np.errstate(divide="ignore"):
@@ -210,7 +221,8 @@ class Riders:
         if self.length:
             # up in σ the integral in w runs backwards
             found["arc_length"] = np.abs(values[:, :, int(self.density)])
-        moved = values[:, :, self.density + self.length :].reshape(times, rows, dim, -1)
+        shape = (*values.shape[:2], *self.tangents.shape[1:])
+        moved = values[:, :, self.density + self.length :].reshape(shape)
         moved = moved * (sigmas / self.sigma)[:, None, None, None]
         if "jacobian" in self.names:
             found["jacobian"] = moved[..., :dim]

@@ -29,7 +29,7 @@ SAFETY, SHRINK, GROW = 0.9, 0.2, 8.0
 PATIENCE = 40
 _SUSPECT = 60
 """Rejected steps after which a denoiser is examined for noise."""
-_LEAP = 7 / 8
+_LEAP = 0.3
 """Of 1/σ that a step up in σ may take at most."""
 SHARE = 0.1
 """Of the order-5 estimate that counts as the error: see `_error`."""
@@ -220,6 +220,8 @@ def _advance(
 
     step = step.select(good)
     _save(b, field, step)
+    if b.riders is not None:
+        b.riders.drop(step.y_new[:, b.dim :])
     b.w[step.rows], b.y[step.rows] = step.end, step.y_new
     b.slope[step.rows] = step.slopes[12]
     if field.optimal is not None and b.closing:
@@ -240,7 +242,10 @@ def _errors(b: _Batch, step: _Step, rtol: float, atol: float) -> Floats:
         allowed = b.riders.allowed(step.y[:, dim:], step.y_new[:, dim:], rtol, atol)
         for part in b.riders.groups():
             slopes = [slope[:, dim:][:, part] for slope in step.slopes]
-            error = np.maximum(error, _error(slopes, step.h, allowed[:, part]))
+            # what was given up before this step has no say
+            alive = np.isfinite(step.y[:, dim:][:, part]).all(axis=1)
+            own = _error(slopes, step.h, allowed[:, part])
+            error = np.maximum(error, np.where(alive, own, 0.0))
     return error
 
 

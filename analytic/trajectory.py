@@ -96,7 +96,7 @@ class Trajectory:
     form at the start; NaN at σ = 0."""
     jacobian: Floats | None = None
     """(T, B, D, D) derivative of x(σ) by the start; 0 at σ = 0, where the map is constant
-    but for jumps."""
+    but for jumps. NaN from where an entry passes 1e250 σ/σ_0, as on a separatrix."""
     tangent: Floats | None = None
     """(T, B, D) the Jacobian's action on the `tangent` given, in its units; 0 at σ = 0."""
     arc_length: Floats | None = None
@@ -129,7 +129,7 @@ class Trajectory:
             where = "" if kind in (Result.DONE, Result.UNDECIDED) else self._where(rows)
             lines.append(f"{rows.size} x {kind.name} (rows {shown}{where}): {kind.remedy}")
             if kind is Result.STALLED and self.noise is not None:
-                size = np.abs(self.denoised[0, rows]).max()
+                size = np.nanmax(np.abs(self.denoised[:, rows]))
                 lines[-1] += (
                     f"; the denoiser's own rounding noise there is up to "
                     f"{np.nanmax(self.noise[rows]):.1e} (outputs are of size {size:.1e})"
