@@ -23,7 +23,7 @@ from .denoisers import (
     OptimalDenoiser,
     SmoothedDenoiser,
 )
-from .flow import integrate
+from .flow import encode, integrate
 from .meanshift import mean_shift
 from .noise import noise
 from .points import PointSet
@@ -47,6 +47,7 @@ __all__ = [
     "certificate",
     "claims",
     "datasets",
+    "encode",
     "geometry",
     "grids",
     "integrate",

@@ -18,29 +18,32 @@ the trap certificate (theory D1, `analytic.collapse`) closes the trajectory anal
 once its tail is below the tolerance, which is how σ = 0 is reached. Where the
 data span few of the dimensions, the flow runs in their span (`analytic.span`); the
 projection's rounding, and that alone, may then depend on the size of the batch.
+`encode` runs the same equation up in σ.
 
 The estimated global error is twice the distance to a companion run of the whole
-trajectory with a hundred times smaller tolerances, a relative one of 1e-10 at most,
-plus 16 units of rounding.
+trajectory with a hundred times smaller tolerances, a relative one of 1e-10 at most
+(500 times up in σ), plus 16 units of rounding.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _check, grids
-from ._dop853 import DENSE, E5, A, C
+from . import quantities as extra
 from ._progress import bar
 from .collapse import certificate
-from .denoisers import Denoiser, Evaluation, OptimalDenoiser, apply, dimension_of
+from .denoisers import Denoiser, OptimalDenoiser, dimension_of
 from .span import Reduced, in_span
+from .stepwise import PATIENCE, SAFETY, UNDECIDED, Field, Run, stepwise
 from .trajectory import Collapse, Result, Trajectory
 
-__all__ = ["RTOL_FLOOR", "integrate"]
+__all__ = ["RTOL_FLOOR", "encode", "integrate"]
 
 Floats = NDArray[np.float64]
 
@@ -50,19 +53,14 @@ RTOL_FLOOR = 1e-13
 _COMPANION, _COMPANION_MOST, _COMPANION_LEAST = 0.01, 1e-10, 5e-15
 """Relative tolerance of the companion run: a share of that of the run, and bounds of it.
 Looser, both runs may take the same steps, and agree on the same error."""
+_COMPANION_UP = 0.002
+"""Up in σ D turns suddenly after long rest: there errors fall slowly with the tolerance."""
 _ROUNDING = 16 * float(np.finfo(float).eps)
 _GRID, _FINEST = 64, 0.002 / 80
-_SAFETY, _SHRINK, _GROW = 0.9, 0.2, 2.0
-"""Steps may only double: one much longer than the last jumps over where D turns."""
-_PATIENCE = 40
-_SHARE = 0.1
-"""Of the order-5 estimate that counts as the error: see `_error`."""
-_UNDECIDED = 1e-12
 _ORDERS, _FINE = {True: (8, 10), False: (6, 8)}, 1e-8
 """Coefficients of the kernel's interpolants in few and many dimensions, above `_FINE` and below."""
 _CORRECTION = 0.3
 """Share of a correction that counts as the error of a step."""
-_ORDER = 6
 
 
 def integrate(
@@ -76,6 +74,8 @@ def integrate(
     save_at: Any = None,
     max_steps: int = 10_000,
     estimate_error: bool = True,
+    quantities: Iterable[str] = (),
+    tangent: Any = None,
     progress: bool = False,
 ) -> Trajectory:
     """Integrate the probability-flow ODE from σ_max down to σ_min.
@@ -92,25 +92,91 @@ def integrate(
     max_steps : steps per trajectory, rejected ones included.
     estimate_error : whether to run the companion that estimates the global
         error (about 3 times the work in all).
+    quantities : what else to find, each a field of the `Trajectory` that tells its
+        units and its value at σ = 0. By quadratures with the same control of the error
+        (`analytic.quantities`): "log_prob" (`log_prob`, in closed form, and
+        `log_prob_flow`, by the change of variables), "jacobian" of the flow map, and
+        "arc_length". From the saved states alone: "curvature" and "posterior".
+    tangent : (B, D) or (D,) like x, vectors to which the flow map's Jacobian is applied:
+        `Trajectory.tangent`, for the cost of one product per evaluation.
     progress : show a progress bar on a terminal.
 
     Returns
     -------
     `Trajectory` in x's dtype, with `nfe`, `error`, `result` and, for an
     `OptimalDenoiser`, `collapse`. Trajectories that fail keep the states they
-    reached, NaN beyond, and say why (`Trajectory.explain`).
+    reached, NaN beyond, and say why (`Trajectory.explain`). Quadratures choose steps
+    of their own, so states with and without them agree to the tolerance, not in all bits.
 
     Raises
     ------
     ValueError, TypeError
-        for bad input, before any work.
+        for bad input, and quantities the denoiser has no methods for, before any work.
     """
+    asked = _Asked(
+        rtol, atol, max_steps, estimate_error, progress, frozenset(), save_at, sigma_max, sigma_min
+    )
+    return _start(denoiser, x, asked, quantities, tangent, up=False)
+
+
+def encode(
+    denoiser: Denoiser,
+    x: Any,
+    sigma_min: float = 0.002,
+    sigma_max: float = 80.0,
+    *,
+    rtol: float = 1e-10,
+    atol: float = 1e-12,
+    save_at: Any = None,
+    max_steps: int = 10_000,
+    estimate_error: bool = True,
+    quantities: Iterable[str] = (),
+    tangent: Any = None,
+    progress: bool = False,
+) -> Trajectory:
+    """Integrate the probability-flow ODE from σ_min > 0 up to σ_max: from data to noise.
+
+    Parameters
+    ----------
+    x : (B, D) or (D,) states at σ_min, in data units.
+    sigma_min, sigma_max : ends, 0 < σ_min < σ_max.
+
+    All others, and the result, are those of `integrate`, but that levels increase,
+    `final` is at σ_max, quantities start at σ_min, and there is no `collapse`. Upwards
+    the flow spreads in x, by up to σ_max/σ_min, and with it errors: `integrate` from
+    `final` returns to x within the errors that both report.
+    """
+    asked = _Asked(
+        rtol, atol, max_steps, estimate_error, progress, frozenset(), save_at, sigma_max, sigma_min
+    )
+    return _start(denoiser, x, asked, quantities, tangent, up=True)
+
+
+class _Asked(NamedTuple):
+    """Options of a run, as given and then checked."""
+
+    rtol: float
+    atol: float
+    max_steps: int
+    estimate_error: bool
+    progress: bool
+    quantities: frozenset[str]
+    save_at: Any
+    sigma_max: float
+    sigma_min: float
+
+
+def _start(
+    denoiser: Denoiser, x: Any, asked: _Asked, quantities: Any, tangent: Any, *, up: bool
+) -> Trajectory:
+    """Check everything, then run."""
     dim = dimension_of(denoiser, x)
-    start, _, dtype = _check.queries(x, dim)
+    start, shape, dtype = _check.queries(x, dim)
     # below this 1/σ is no longer a finite number
-    high = _check.number(sigma_max, "sigma_max", low=1e-300, high=_check.SIGMA_LIMIT)
-    low = _check.number(sigma_min, "sigma_min", low=0.0, high=_check.SIGMA_LIMIT)
-    sigmas = _levels(high, low, save_at)
+    high = _check.number(asked.sigma_max, "sigma_max", low=1e-300, high=_check.SIGMA_LIMIT)
+    least = 1e-300 if up else 0.0
+    low = _check.number(asked.sigma_min, "sigma_min", low=least, high=_check.SIGMA_LIMIT)
+    sigmas = _levels(high, low, asked.save_at)
     if low == 0 and not isinstance(denoiser, OptimalDenoiser):
         _check.fail(
             "sigma_min",
@@ -118,52 +184,75 @@ def integrate(
             "σ_min > 0: only a finite data set has a certified limit",
             "stop at a small positive level",
         )
-    relative = _check.number(
-        rtol, "rtol", low=RTOL_FLOOR, high=1.0, remedy="1e-13 is what float64 can give"
+    names = extra.requested(denoiser, quantities)
+    asked = asked._replace(
+        rtol=_check.number(
+            asked.rtol, "rtol", low=RTOL_FLOOR, high=1.0, remedy="1e-13 is what float64 can give"
+        ),
+        atol=_check.number(asked.atol, "atol", low=0.0),
+        max_steps=_check.integer(asked.max_steps, "max_steps", low=1),
+        estimate_error=_check.flag(asked.estimate_error, "estimate_error"),
+        progress=_check.flag(asked.progress, "progress"),
+        quantities=names,
     )
-    absolute = _check.number(atol, "atol", low=0.0)
-    most = _check.integer(max_steps, "max_steps", low=1)
-    wanted, shown = _check.flag(estimate_error, "estimate_error"), _check.flag(progress, "progress")
-    _check.size(len(sigmas) * len(start), dim, "save_at")
+    direction = None
+    if tangent is not None:
+        direction, given, _ = _check.queries(tangent, dim, "tangent")
+        if given != shape:
+            _check.fail("tangent", f"shape {given}", f"x's shape {shape}", "one per state")
+        extra.capable(denoiser, "jacobian", "vectors", "tangent")
+    _check.size(len(sigmas) * len(start), dim * (dim + 1 if "jacobian" in names else 1), "save_at")
+    across = np.zeros(len(start))
+    found = _flow(denoiser, start, sigmas[::-1] if up else sigmas, asked, direction, across)
+    return extra.cast(found, dtype)
 
+
+def _flow(
+    denoiser: Denoiser,
+    start: Floats,
+    sigmas: Floats,
+    asked: _Asked,
+    tangent: Floats | None,
+    across: Floats,
+) -> Trajectory:
+    """The flow of checked arguments, in the span of the data where that is small."""
     if isinstance(denoiser, OptimalDenoiser) and (reduced := in_span(denoiser)) is not None:
         inner, rest = reduced.project(start)
-        found = integrate(
-            reduced.denoiser,
-            inner,
-            sigma_max,
-            sigma_min,
-            rtol=rtol,
-            atol=atol,
-            save_at=save_at,
-            max_steps=max_steps,
-            estimate_error=estimate_error,
-            progress=progress,
-        )
-        return _lifted(found, reduced, rest, denoiser.points.points, dtype)
-    field = _Field(denoiser)
-    run = _run(field, start, sigmas, relative, absolute, most, shown)
+        along = None if tangent is None else tangent @ reduced.span.basis.T
+        away = np.linalg.norm(rest, axis=1) / sigmas[0]
+        found = _flow(reduced.denoiser, inner, sigmas, asked, along, away)
+        return _lifted(found, reduced, rest, tangent, denoiser.points.points)
+    riders = extra.Riders.of(denoiser, asked.quantities, float(sigmas[0]), start, tangent, across)
+    run = _run(Field(denoiser, riders), start, sigmas, *asked[:3], asked.progress)
+    field = Field(denoiser)
     error = np.full(len(start), np.nan)
-    if wanted:
+    if asked.estimate_error:
         ends = sigmas[[0, -1]]
-        tight = max(min(_COMPANION * relative, _COMPANION_MOST), _COMPANION_LEAST)
-        other = _run(field, start, ends, tight, absolute * (tight / relative), most, shown)
+        share = _COMPANION if sigmas[0] > sigmas[-1] else _COMPANION_UP
+        tight = max(min(share * asked.rtol, _COMPANION_MOST), _COMPANION_LEAST)
+        fine = asked.atol * (tight / asked.rtol)
+        other = _run(field, start, ends, tight, fine, asked.max_steps, asked.progress)
         size = np.linalg.norm(run.states[-1], axis=1)
         apart = np.linalg.norm(run.states[-1] - other.states[-1], axis=1)
         error = 2 * apart + _ROUNDING * size
+    more = riders.finish(run.carried, start, sigmas) if riders and run.carried is not None else {}
+    done = run.result == Result.DONE
+    more |= extra.at_states(denoiser, asked.quantities, run.states, sigmas, across, done)
     return Trajectory(
         sigmas,
-        run.states.astype(dtype, copy=False),
-        _denoise_path(field, run.states, sigmas).astype(dtype, copy=False),
+        run.states,
+        _denoise_path(field, run.states, sigmas),
         run.nfe,
         error,
         run.result,
         run.collapse,
+        run.noise,
+        **more,
     )
 
 
 def _lifted(
-    found: Trajectory, reduced: Reduced, rest: Floats, points: Floats, dtype: Any
+    found: Trajectory, reduced: Reduced, rest: Floats, tangent: Floats | None, points: Floats
 ) -> Trajectory:
     """A trajectory from the coordinates of the span back to the space of the data."""
     share = found.sigmas / found.sigmas[0]
@@ -175,9 +264,10 @@ def _lifted(
         states[-1, done] = denoised[-1, done] = points[ends.index[done]]
     return replace(
         found,
-        states=states.astype(dtype, copy=False),
-        denoised=denoised.astype(dtype, copy=False),
+        states=states,
+        denoised=denoised,
         error=found.error + _ROUNDING * np.linalg.norm(states[-1], axis=1),
+        **extra.lift(found, reduced, tangent, rest),
     )
 
 
@@ -199,40 +289,7 @@ def _levels(high: float, low: float, save_at: Any) -> Floats:
     return np.unique(np.concatenate([levels, [high, low]]))[::-1].copy()
 
 
-@dataclass(frozen=True)
-class _Field:
-    """A denoiser seen by the integrator: float64, shapes checked, heaviest points where known."""
-
-    denoiser: Denoiser
-
-    @property
-    def optimal(self) -> OptimalDenoiser | None:
-        return self.denoiser if isinstance(self.denoiser, OptimalDenoiser) else None
-
-    def __call__(self, x: Floats, sigma: Floats) -> Evaluation:
-        if self.optimal is None:
-            unknown = np.full(len(x), -1), np.full(len(x), np.inf)
-            return Evaluation(apply(self.denoiser, x, sigma), *unknown)
-        return self.optimal.evaluate(x, sigma)
-
-
-@dataclass(frozen=True)
-class _Run:
-    states: Floats
-    nfe: NDArray[np.int64]
-    result: NDArray[np.int64]
-    collapse: Collapse | None
-
-    def put(self, rows: NDArray[np.intp], part: _Run) -> None:
-        """Replace what was found for some rows."""
-        self.states[:, rows] = part.states
-        self.nfe[rows], self.result[rows] = part.nfe, part.result
-        if self.collapse is not None and part.collapse is not None:
-            for name in ("index", "certified", "sigma", "bound"):
-                getattr(self.collapse, name)[rows] = getattr(part.collapse, name)
-
-
-def _denoise_path(field: _Field, states: Floats, sigmas: Floats) -> Floats:
+def _denoise_path(field: Field, states: Floats, sigmas: Floats) -> Floats:
     """D along saved states, NaN where the state is."""
     denoised = states.copy()
     for k, sigma in enumerate(sigmas):
@@ -242,48 +299,29 @@ def _denoise_path(field: _Field, states: Floats, sigmas: Floats) -> Floats:
     return denoised
 
 
-class _Batch:
-    """State of all rows of one run; `act` are the rows still under way."""
-
-    def __init__(self, start: Floats, sigmas: Floats, optimal: OptimalDenoiser | None) -> None:
-        count, dim = start.shape
-        self.sigmas = sigmas
-        self.states = np.full((len(sigmas), count, dim), np.nan)
-        self.states[0] = start
-        self.saved = np.ones(count, dtype=np.int64)
-        self.nfe = np.zeros(count, dtype=np.int64)
-        self.steps = np.zeros(count, dtype=np.int64)
-        self.rejected = np.zeros(count, dtype=np.int64)
-        self.result = np.full(count, -1, dtype=np.int64)
-        self.w = np.full(count, 1 / sigmas[0])
-        self.y = start * self.w[:, None]
-        self.slope = np.empty_like(start)
-        self.h = self.w.copy()
-        self.index = np.full(count, -1, dtype=np.int64)
-        self.certified = np.zeros(count, dtype=bool)
-        self.level = np.full(count, np.nan)
-        self.bound = np.full(count, np.inf)
-        self.last = 1 / sigmas[-1] if sigmas[-1] > 0 else np.inf
-        self.floor = _UNDECIDED * optimal.points.diameter_bounds[1] if optimal else 0.0
-
-
 def _run(
-    field: _Field,
+    field: Field,
     start: Floats,
     sigmas: Floats,
     rtol: float,
     atol: float,
     max_steps: int,
     progress: bool,
-) -> _Run:
+) -> Run:
     """By the kernel where it serves, and what it leaves over by steps of the whole batch."""
     optimal = field.optimal
-    if optimal is None or optimal.columns is None:
-        return _stepwise(field, start, sigmas, rtol, atol, max_steps, progress)
+    plain = field.riders is None and sigmas[0] > sigmas[-1]
+    if optimal is None or not plain or optimal.columns is None:
+        return stepwise(field, start, sigmas, rtol, atol, max_steps, progress)
     run = _compiled(optimal, start, sigmas, rtol, atol, max_steps, progress)
     over = np.flatnonzero(run.result < 0)
     if over.size:
-        run.put(over, _stepwise(field, start[over], sigmas, rtol, atol, max_steps, progress))
+        part = stepwise(field, start[over], sigmas, rtol, atol, max_steps, progress)
+        run.put(over, part)
+        if part.noise is not None:
+            noise = np.full(len(start), np.nan)
+            noise[over] = part.noise
+            run = replace(run, noise=noise)
     return run
 
 
@@ -295,7 +333,7 @@ def _compiled(
     atol: float,
     max_steps: int,
     progress: bool,
-) -> _Run:
+) -> Run:
     """Every trajectory in one kernel; the result is negative where it is to be done otherwise."""
     from .kernels import flow
 
@@ -308,15 +346,15 @@ def _compiled(
         rtol=rtol,
         atol=atol,
         cut=cut,
-        floor=_UNDECIDED * diameter,
+        floor=UNDECIDED * diameter,
         diameter=diameter,
         max_steps=max_steps,
         order=_ORDERS[dim <= flow.PLANE][int(rtol < _FINE)],
         error=_CORRECTION,
-        safety=_SAFETY,
+        safety=SAFETY,
         shrink=0.3,
         grow=2.0,
-        patience=_PATIENCE,
+        patience=PATIENCE,
     )
     found = flow.Found(
         states=np.full((len(sigmas), count, dim), np.nan),
@@ -341,215 +379,4 @@ def _compiled(
         last = found.states[np.maximum(found.saved[lost] - 1, 0), lost]
         index[lost] = optimal.evaluate(last, np.zeros(lost.sum())).nearest
     collapse = Collapse(index, certified, np.where(certified, found.level, np.nan), bound)
-    return _Run(found.states, found.nfe, found.result, collapse)
-
-
-def _stepwise(
-    field: _Field,
-    start: Floats,
-    sigmas: Floats,
-    rtol: float,
-    atol: float,
-    max_steps: int,
-    progress: bool,
-) -> _Run:
-    """Steps of all rows side by side, each with a length of its own."""
-    b = _Batch(start, sigmas, field.optimal)
-    first = field(start, np.full(len(start), sigmas[0]))
-    b.slope[:] = first.mean
-    b.nfe += 1
-    b.result[~np.isfinite(first.mean).all(axis=1)] = Result.NON_FINITE
-    if field.optimal is not None:
-        _close(b, field.optimal, np.arange(len(start)), first, rtol, atol)
-        b.result[b.saved == len(sigmas)] = Result.DONE
-    with bar(len(start), "exact flow", progress) as advance:
-        while (act := np.flatnonzero(b.result < 0)).size:
-            _advance(b, field, act, rtol, atol, max_steps)
-            advance(int((b.result[act] >= 0).sum()))
-    collapse = None
-    if field.optimal is not None:
-        lost = ~b.certified & np.isfinite(b.y).all(axis=1)
-        if lost.any():
-            b.index[lost] = field.optimal.evaluate(
-                b.y[lost] / b.w[lost, None], np.zeros(lost.sum())
-            ).nearest
-        collapse = Collapse(b.index, b.certified, b.level, b.bound)
-    return _Run(b.states, b.nfe, b.result, collapse)
-
-
-def _advance(
-    b: _Batch, field: _Field, act: NDArray[np.intp], rtol: float, atol: float, max_steps: int
-) -> None:
-    """One attempted step of every active row."""
-    step = _attempt(b, field, act)
-    tolerance = atol * step.end[:, None] + rtol * np.maximum(np.abs(step.y), np.abs(step.y_new))
-    error = _error(step.slopes, step.h, tolerance)
-    good = error <= 1.0  # NaN compares false
-    with np.errstate(divide="ignore", invalid="ignore"):
-        factor = np.clip(_SAFETY * error ** (-1 / _ORDER), _SHRINK, _GROW)
-    factor = np.where(np.isnan(factor), _SHRINK, factor)
-    factor = np.where(good & (b.rejected[act] > 0), np.minimum(factor, 1.0), factor)
-    b.h[act] = step.h * factor
-    b.rejected[act] = np.where(good, 0, b.rejected[act] + 1)
-    b.nfe[act] += 12
-    b.steps[act] += 1
-
-    stuck = ~good & ((b.rejected[act] > _PATIENCE) | (step.h <= 1e-15 * step.w))
-    sick = stuck & ~np.isfinite(error)
-    b.result[act[sick]] = Result.NON_FINITE
-    b.result[act[stuck & ~sick]] = Result.STALLED
-
-    step = step.select(good)
-    _save(b, field, step)
-    b.w[step.rows], b.y[step.rows] = step.end, step.y_new
-    b.slope[step.rows] = step.slopes[12]
-    if field.optimal is not None:
-        _close(b, field.optimal, step.rows, step.arrival, rtol, atol)
-    b.result[act[(b.result[act] < 0) & (b.saved[act] == len(b.sigmas))]] = Result.DONE
-    b.result[act[(b.result[act] < 0) & (b.steps[act] >= max_steps)]] = Result.MAX_STEPS
-
-
-@dataclass(frozen=True)
-class _Step:
-    """An attempted step of some rows: from (w, y) to (end, y_new) with its thirteen slopes."""
-
-    rows: NDArray[np.intp]
-    w: Floats
-    h: Floats
-    end: Floats
-    y: Floats
-    y_new: Floats
-    slopes: list[Floats]
-    arrival: Evaluation
-
-    def select(self, part: NDArray[Any]) -> _Step:
-        return _Step(
-            self.rows[part],
-            self.w[part],
-            self.h[part],
-            self.end[part],
-            self.y[part],
-            self.y_new[part],
-            [slope[part] for slope in self.slopes],
-            Evaluation(*(each[part] for each in self.arrival)),
-        )
-
-    def stage(self, field: _Field, k: int) -> Floats:
-        """Slope of stage k from the slopes before it."""
-        w = self.w + C[k] * self.h
-        y = self.y + self.h[:, None] * _combine(A[k], self.slopes)
-        return field(y / w[:, None], 1 / w).mean
-
-
-def _attempt(b: _Batch, field: _Field, act: NDArray[np.intp]) -> _Step:
-    w, y = b.w[act], b.y[act]
-    h = np.minimum(b.h[act], b.last - w)
-    # a step that would leave a sliver before the end takes it along
-    h = np.where(b.last - w - h < 1e-3 * h, b.last - w, h)
-    end = np.where(w + h >= b.last, b.last, w + h)
-    nothing = Evaluation(y, act, w)
-    step = _Step(act, w, h, end, y, y, [b.slope[act]], nothing)
-    for k in range(1, 12):
-        step.slopes.append(step.stage(field, k))
-    y_new = y + h[:, None] * _combine(A[12], step.slopes)
-    arrival = field(y_new / end[:, None], 1 / end)
-    return _Step(act, w, h, end, y, y_new, [*step.slopes, arrival.mean], arrival)
-
-
-def _combine(row: dict[int, float], slopes: list[Floats]) -> Floats:
-    """Σ a_j k_j in a fixed order, elementwise: no BLAS, so rows stay independent."""
-    total: Any = 0.0
-    for j, a in row.items():
-        total = total + a * slopes[j]
-    return np.asarray(total)
-
-
-def _error(slopes: list[Floats], h: Floats, tolerance: Floats) -> Floats:
-    """Scaled error of a step, acceptable up to 1: root mean square over coordinates.
-
-    A tenth of the order-5 estimate. The usual blend with the order-3 estimate
-    follows the order-8 error only once steps are asymptotic; where D turns
-    suddenly it let errors of a thousand tolerances pass.
-    """
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        raw = h[:, None] * _combine(E5, slopes)
-        scaled = np.where(raw == 0, 0.0, raw / tolerance)
-        return np.asarray(_SHARE * np.sqrt((scaled**2).mean(axis=1)))
-
-
-def _save(b: _Batch, field: _Field, step: _Step) -> None:
-    """Save the levels that accepted steps passed: interpolated inside, ends as they are."""
-    dense = step.select(_next_level(b, step.rows) > 1 / step.end)
-    if dense.rows.size:
-        for k in range(13, 16):
-            dense.slopes.append(dense.stage(field, k))
-        b.nfe[dense.rows] += 3
-        parts = _interpolant(dense)
-        level = _next_level(b, dense.rows)
-        while (now := np.flatnonzero(level > 1 / dense.end)).size:
-            at, row = level[now], dense.rows[now]
-            theta = ((1 / at - dense.w[now]) / dense.h[now])[:, None]
-            value = np.zeros_like(dense.y[now])
-            for k, part in enumerate(reversed(parts)):
-                value = (value + part[now]) * (theta if k % 2 == 0 else 1 - theta)
-            b.states[b.saved[row], row] = (dense.y[now] + value) * at[:, None]
-            b.saved[row] += 1
-            level = _next_level(b, dense.rows)
-    hit = _next_level(b, step.rows) == 1 / step.end
-    hit |= (step.end == b.last) & (b.saved[step.rows] == len(b.sigmas) - 1)
-    row = step.rows[hit]
-    b.states[b.saved[row], row] = step.y_new[hit] / step.end[hit, None]
-    b.saved[row] += 1
-
-
-def _next_level(b: _Batch, rows: NDArray[np.intp]) -> Floats:
-    """Next noise level each row has to save; -1 when there is none."""
-    return np.append(b.sigmas, -1.0)[b.saved[rows]]
-
-
-def _interpolant(step: _Step) -> list[Floats]:
-    """Coefficients of the order-7 dense output, in the order Hairer evaluates them."""
-    h, first, last = step.h[:, None], step.slopes[0], step.slopes[12]
-    jump = step.y_new - step.y
-    head = [jump, h * first - jump, 2 * jump - h * (last + first)]
-    return head + [h * _combine(row, step.slopes) for row in DENSE]
-
-
-def _close(
-    b: _Batch,
-    optimal: OptimalDenoiser,
-    rows: NDArray[np.intp],
-    arrival: Evaluation,
-    rtol: float,
-    atol: float,
-) -> None:
-    """Certify rows near the end and finish those whose closed-form tail is within tolerance."""
-    sigma = 1 / b.w[rows]
-    x = b.y[rows] * sigma[:, None]
-    # no certificate can fire while the heaviest point has less than half of the weight
-    likely = ~b.certified[rows] & (arrival.log_odds <= np.log(2) + 1e-6)
-    if likely.any():
-        found = certificate(optimal, x[likely], sigma[likely], arrival.nearest[likely])
-        new = rows[likely][found.certified]
-        b.certified[new] = True
-        b.index[new] = found.index[found.certified]
-        b.level[new] = found.sigma[found.certified]
-        b.bound[new] = found.reach[found.certified]
-    points = optimal.points
-    target = points.points[np.maximum(b.index[rows], 0)]
-    # B ≤ R_i ε, and R_i ≤ diam: the tail's own error from here on
-    tail = points.diameter_bounds[1] * np.maximum(np.expm1(arrival.log_odds), 0.0)
-    small = tail <= 0.05 * (atol + rtol * np.abs(target).max(axis=1))
-    only_zero = _next_level(b, rows) == 0
-    closed = b.certified[rows] & (small | only_zero)
-    offset = x - target
-    for k in np.flatnonzero(closed):
-        row = rows[k]
-        share = b.sigmas[b.saved[row] :, None] / sigma[k]
-        b.states[b.saved[row] :, row] = target[k] + share * offset[k]
-        b.saved[row] = len(b.sigmas)
-    lost = ~b.certified[rows] & (sigma < b.floor)
-    for k in np.flatnonzero(lost):
-        row = rows[k]
-        b.states[b.saved[row] :, row] = x[k]
-        b.result[row] = Result.UNDECIDED
+    return Run(found.states, found.nfe, found.result, collapse)

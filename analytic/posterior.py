@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,17 @@ class Posterior:
     def effective_points(self) -> Floats:
         """(B,) e^H, between 1 and N."""
         return np.asarray(np.exp(self.entropy))
+
+    def select(self, at: Any) -> Posterior:
+        """The same statistics for some of the queries: `at` indexes the axes before D."""
+
+        def top(k: int) -> Top:
+            found = self._top(k)
+            return Top(found.index[at], found.weight[at])
+
+        return Posterior(
+            self.mean[at], self.log_prob[at], self.trace_cov[at], self.entropy[at], top, self._count
+        )
 
     def top(self, k: int) -> Top:
         """The `k` heaviest points: index (B, k) into the point set and weight (B, k)."""

@@ -1,18 +1,20 @@
 """Trajectories: what a flow or a sampler returns.
 
 A trajectory holds the states x(σ) and the denoising outputs D(x(σ); σ) on one
-decreasing grid of noise levels, for a batch of starts, and says how each of
+monotone grid of noise levels, for a batch of starts, and says how each of
 them ended.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .posterior import Posterior
 
 __all__ = ["Collapse", "Result", "Trajectory"]
 
@@ -44,7 +46,7 @@ _REMEDIES = {
     ),
     Result.STALLED: (
         "the error could not be brought below the tolerance by smaller steps; later states are "
-        "NaN: raise rtol (a float32 denoiser supports about 1e-5)"
+        "NaN: raise rtol above the denoiser's own rounding (a float32 denoiser supports about 1e-5)"
     ),
 }
 
@@ -68,20 +70,44 @@ class Trajectory:
     """States and denoising outputs of B starts at T noise levels."""
 
     sigmas: Floats
-    """(T,) noise levels, strictly decreasing."""
+    """(T,) noise levels, strictly decreasing; strictly increasing where made by `encode`."""
     states: Floats
     """(T, B, D) states x(σ)."""
     denoised: Floats
     """(T, B, D) D(x(σ); σ); at σ = 0 the state itself."""
     nfe: NDArray[np.int64]
     """(B,) denoiser evaluations the integration took, as counted (a row in a call is one).
-    Evaluations that only fill `denoised` or estimate the error are not counted."""
+    Evaluations that only fill `denoised` or other saved states, or estimate the error or
+    the noise, are not counted."""
     error: Floats
     """(B,) estimated global error of the final state, in data units; NaN where not estimated."""
     result: NDArray[np.int64]
     """(B,) codes of `Result`."""
     collapse: Collapse | None = None
     """Limits, for the exact flow of an `OptimalDenoiser`."""
+    noise: Floats | None = None
+    """(B,) rounding noise of the denoiser, in data units, where a trajectory stalled, else NaN;
+    None where none did."""
+    log_prob: Floats | None = None
+    """(T, B) log p_σ(x(σ)) in nats, in closed form; NaN at σ = 0. This and what follows is
+    None unless asked for, and NaN where the state is."""
+    log_prob_flow: Floats | None = None
+    """(T, B) the same by the change of variables along the path (theory C3), from the closed
+    form at the start; NaN at σ = 0."""
+    jacobian: Floats | None = None
+    """(T, B, D, D) derivative of x(σ) by the start; 0 at σ = 0, where the map is constant
+    but for jumps. NaN from where an entry passes 1e250 σ/σ_0, as on a separatrix."""
+    tangent: Floats | None = None
+    """(T, B, D) the Jacobian's action on the `tangent` given, in its units; 0 at σ = 0."""
+    arc_length: Floats | None = None
+    """(T, B) length of the path x from the start on, in data units; at σ = 0 that of the
+    whole path."""
+    curvature: Floats | None = None
+    """(T, B) Frenet curvature κ of the path x, in inverse data units (theory C2); 0 at σ = 0,
+    as paths end straight."""
+    posterior: Posterior | None = None
+    """Statistics with axes (T, B) before those of one query; at σ = 0 tr C and entropy are 0
+    and log p and `top` have no value (NaN, index -1)."""
 
     @property
     def final(self) -> Floats:
@@ -94,14 +120,28 @@ class Trajectory:
         return bool((self.result == Result.DONE).all())
 
     def explain(self) -> str:
-        """One line per way of ending: how many, which, and what to do."""
+        """One line per way of ending: how many, which, where, and what to do."""
         lines = []
         for code in np.unique(self.result):
             rows = np.flatnonzero(self.result == code)
             shown = ", ".join(map(str, rows[:8])) + (", ..." if rows.size > 8 else "")
             kind = Result(int(code))
-            lines.append(f"{rows.size} x {kind.name} (rows {shown}): {kind.remedy}")
+            where = "" if kind in (Result.DONE, Result.UNDECIDED) else self._where(rows)
+            lines.append(f"{rows.size} x {kind.name} (rows {shown}{where}): {kind.remedy}")
+            if kind is Result.STALLED and self.noise is not None:
+                size = np.nanmax(np.abs(self.denoised[:, rows]))
+                lines[-1] += (
+                    f"; the denoiser's own rounding noise there is up to "
+                    f"{np.nanmax(self.noise[rows]):.1e} (outputs are of size {size:.1e})"
+                )
         return "\n".join(lines)
+
+    def _where(self, rows: NDArray[np.intp]) -> str:
+        """Last levels with a state."""
+        count = np.isfinite(self.states[:, rows]).all(axis=2).sum(axis=0)
+        last = np.unique(self.sigmas[np.maximum(count, 1) - 1])
+        shown = f"{last[0]:g}" if last.size == 1 else f"{last[0]:g} to {last[-1]:g}"
+        return f"; last state at sigma {shown}"
 
     def __repr__(self) -> str:
         t, b, d = self.states.shape
@@ -109,16 +149,22 @@ class Trajectory:
 
     def select(self, rows: Any) -> Trajectory:
         """The same trajectory for some of the starts only."""
-        found = self.collapse
-        part = found and Collapse(
-            found.index[rows], found.certified[rows], found.sigma[rows], found.bound[rows]
-        )
-        return Trajectory(
-            self.sigmas,
-            self.states[:, rows],
-            self.denoised[:, rows],
-            self.nfe[rows],
-            self.error[rows],
-            self.result[rows],
-            part,
-        )
+        found, post = self.collapse, self.posterior
+        parts: dict[str, Any] = {
+            "collapse": found
+            and Collapse(
+                found.index[rows], found.certified[rows], found.sigma[rows], found.bound[rows]
+            ),
+            "posterior": post and post.select((slice(None), rows)),
+        }
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name in _BY_ROW:
+                parts[each.name] = value if value is None else value[rows]
+            elif each.name != "sigmas" and each.name not in parts:
+                parts[each.name] = value if value is None else value[:, rows]
+        return replace(self, **parts)
+
+
+_BY_ROW = ("nfe", "error", "result", "noise")
+"""Fields (B,); the other arrays have T in front."""

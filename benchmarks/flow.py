@@ -103,7 +103,7 @@ def scipy_inverse(given: Problem) -> Solve:
     D, x = given.denoiser, given.start
 
     def slope(w: float, y: Floats) -> Floats:
-        return np.asarray(D(y.reshape(x.shape) / w, 1 / w)).ravel()
+        return np.asarray(D(y.reshape(x.shape) / w, 1 / w), np.float64).ravel()
 
     def solve(rtol: float) -> Floats:
         options = {"method": "DOP853", "rtol": rtol, "atol": rtol, "t_eval": [1 / LOW]}

@@ -505,7 +505,7 @@ def test_measured_order_of_the_error_estimate() -> None:
 
 def test_measured_order_of_the_dense_output() -> None:
     """Order 7: the local error inside a step falls as h⁸; through the integrator's own code."""
-    from analytic import flow
+    from analytic import stepwise
 
     errors = []
     for h in (0.6, 0.3, 0.15):
@@ -516,7 +516,7 @@ def test_measured_order_of_the_dense_output() -> None:
             inner = y + h * sum(a * slopes[j] for j, a in A[k].items())
             slopes.append(rotation(t + C[k] * h, inner))
         one = np.ones(1)
-        made = flow._Step(
+        made = stepwise._Step(
             np.array([0]),
             t * one,
             h * one,
@@ -526,7 +526,7 @@ def test_measured_order_of_the_dense_output() -> None:
             [s[None] for s in slopes],
             None,
         )
-        parts, worst = flow._interpolant(made), 0.0
+        parts, worst = stepwise._interpolant(made), 0.0
         for theta in (0.15, 0.35, 0.6, 0.85):
             value = np.zeros((1, 2))
             for k, part in enumerate(reversed(parts)):
