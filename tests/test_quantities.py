@@ -211,7 +211,7 @@ def test_the_length_is_that_of_a_fine_polygon(low: float) -> None:
     chords = np.linalg.norm(np.diff(run.states, axis=0), axis=2).cumsum(axis=0)
     assert (run.arc_length[1:] >= chords * (1 - 1e-9)).all()
     np.testing.assert_allclose(run.arc_length[1:], chords, rtol=1e-5)
-    direct = integrate(denoiser, x, 10.0, low, quantities=("arc_length",), **TIGHT)
+    direct = integrate(denoiser, x, 10.0, low, save_at=[], quantities=("arc_length",), **TIGHT)
     np.testing.assert_allclose(direct.arc_length[-1], run.arc_length[-1], rtol=1e-9)
 
 
