@@ -50,8 +50,8 @@ _COMPANION, _COMPANION_MOST, _COMPANION_LEAST = 0.01, 1e-10, 5e-15
 Looser, both runs may take the same steps, and agree on the same error."""
 _ROUNDING = 16 * float(np.finfo(float).eps)
 _GRID, _FINEST = 64, 0.002 / 80
-_SAFETY, _SHRINK, _GROW = 0.9, 0.2, 2.0
-"""Steps may only double: one much longer than the last jumps over where D turns."""
+_SAFETY, _SHRINK, _GROW = 0.9, 0.2, 1.6
+"""Steps grow slowly: one much longer than the last jumps over the place where D turns."""
 _PATIENCE = 40
 _SHARE = 0.1
 """Of the order-5 estimate that counts as the error: see `_error`."""
