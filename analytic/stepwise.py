@@ -25,8 +25,8 @@ __all__ = ["Field", "Run", "stepwise"]
 
 Floats = NDArray[np.float64]
 
-SAFETY, SHRINK, GROW = 0.9, 0.2, 2.0
-"""Steps may only double: one much longer than the last jumps over where D turns."""
+SAFETY, SHRINK, GROW = 0.9, 0.2, 1.6
+"""Steps grow slowly: one much longer than the last jumps over the place where D turns."""
 PATIENCE = 40
 _SUSPECT = 60
 """Rejected steps after which a denoiser is examined for noise."""

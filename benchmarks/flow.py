@@ -102,8 +102,8 @@ def scipy_inverse(given: Problem) -> Solve:
 
     D, x = given.denoiser, given.start
 
-    def slope(w: float, y: Floats) -> Floats:
-        return np.asarray(D(y.reshape(x.shape) / w, 1 / w), np.float64).ravel()
+    def slope(w: float, y: Floats) -> Any:
+        return D(y.reshape(x.shape) / w, 1 / w).ravel()
 
     def solve(rtol: float) -> Floats:
         options = {"method": "DOP853", "rtol": rtol, "atol": rtol, "t_eval": [1 / LOW]}

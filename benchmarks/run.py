@@ -26,7 +26,7 @@ __all__ = ["main", "measure", "side"]
 
 SIDES = {
     "short": ("startup",),
-    "full": ("startup", "accuracy", "moments", "flow", "growth", "memory"),
+    "full": ("startup", "accuracy", "moments", "flow", "growth", "certificates", "memory"),
 }
 """Modules with a `measure()` that returns rows of a table."""
 
