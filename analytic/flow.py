@@ -12,7 +12,8 @@ steps and controls its own error
 
 so that a trajectory does not depend on its companions in the batch. An optimal denoiser
 of up to 20,000 points in up to 64 dimensions is followed by a multistep method inside
-one kernel (`analytic.kernels.flow`), every other denoiser by the Runge–Kutta pair DOP853,
+one kernel (`analytic.kernels.flow`; there rtol is relative to |x - μ|, so that data far
+from the origin lose nothing), every other denoiser by the Runge–Kutta pair DOP853,
 order 8. States in between come from the method's own interpolant. For an optimal denoiser
 the trap certificate (theory D1, `analytic.collapse`) closes the trajectory analytically
 once its tail is below the tolerance, which is how σ = 0 is reached. Where the
@@ -59,8 +60,8 @@ _ROUNDING = 16 * float(np.finfo(float).eps)
 _GRID, _FINEST = 64, 0.002 / 80
 _ORDERS, _FINE = {True: (8, 10), False: (6, 8)}, 1e-8
 """Coefficients of the kernel's interpolants in few and many dimensions, above `_FINE` and below."""
-_CORRECTION = 0.3
-"""Share of a correction that counts as the error of a step."""
+_CORRECTIONS = (1.0, 0.3)
+"""Share of a correction that counts as the error of a step: long steps see little of D."""
 
 
 def integrate(
@@ -342,6 +343,7 @@ def _compiled(
     points, index_of = optimal.columns
     diameter = optimal.points.diameter_bounds[1]
     cut = float(np.log2(1000.0 * len(optimal.points) / rtol))
+    fine = int(rtol < _FINE)
     rules = flow.Rules(
         rtol=rtol,
         atol=atol,
@@ -349,8 +351,8 @@ def _compiled(
         floor=UNDECIDED * diameter,
         diameter=diameter,
         max_steps=max_steps,
-        order=_ORDERS[dim <= flow.PLANE][int(rtol < _FINE)],
-        error=_CORRECTION,
+        order=_ORDERS[dim <= flow.PLANE][fine],
+        error=_CORRECTIONS[fine],
         safety=SAFETY,
         shrink=0.3,
         grow=2.0,

@@ -275,7 +275,7 @@ def test_no_certificate_is_false() -> None:
     assert sum(wrong for _, wrong in found) == 0
 
 
-# One kernel and steps of the batch
+# One kernel, and steps of the batch: two methods, each within its tolerance
 
 MOONS = an.datasets.two_moons(120, seed=1)
 WEIGHTS = np.random.default_rng(35).dirichlet(np.full(120, 0.2)) + 1e-8
@@ -288,7 +288,7 @@ def both(points: PointSet, x: Floats, high: float, low: float, **options: Any) -
 
 @pytest.mark.parametrize("low", [0.0, 0.002])
 @pytest.mark.parametrize("case", ["moons", "weights", "copies", "far", "tiny", "digits"])
-def test_the_kernel_takes_the_steps_of_the_batch(case: str, low: float) -> None:
+def test_the_kernel_agrees_with_the_batch(case: str, low: float) -> None:
     scale, shift = (1e-12, 0.0) if case == "tiny" else (1.0, 1e6 if case == "far" else 0.0)
     points = {
         "weights": lambda: PointSet(MOONS.points, WEIGHTS),
@@ -299,7 +299,7 @@ def test_the_kernel_takes_the_steps_of_the_batch(case: str, low: float) -> None:
     one, other = both(points, x, scale * HIGH, scale * low, atol=1e-12 * scale)
     assert one.ok and other.ok
     gap = np.linalg.norm(one.states - other.states, axis=2)
-    assert (gap <= 1e-10 * np.linalg.norm(other.states, axis=2) + 1e-12 * scale).all()
+    assert (gap <= 20 * (1e-10 * np.linalg.norm(other.states, axis=2) + 1e-12 * scale)).all()
     if low == 0:
         np.testing.assert_array_equal(one.collapse.index, other.collapse.index)
         np.testing.assert_array_equal(one.collapse.certified, other.collapse.certified)
@@ -349,18 +349,21 @@ def test_a_rejected_step_does_not_close_a_trajectory() -> None:
     x = np.array([[0.2, 0.0], [0.25, 0.1], [0.3, 0.0], [0.4, 0.2]])
     for low in (0.0, 0.002, 0.05):
         one, other = both(points, x, 0.3, low, rtol=1e-12)
-        np.testing.assert_array_equal(one.nfe, other.nfe)
-        assert np.abs(one.states - other.states).max() <= 1e-13
+        assert np.abs(one.states - other.states).max() <= 2e-11
 
 
-@pytest.mark.parametrize("most", [1, 20, 60, 70])
-def test_max_steps_of_both(most: int) -> None:
-    one, other = both(MOONS, an.noise(40, 2, HIGH, 39), HIGH, 0.0, max_steps=most)
-    np.testing.assert_array_equal(one.result, other.result)
-    np.testing.assert_array_equal(np.isnan(one.states), np.isnan(other.states))
-    assert (one.nfe == other.nfe).all()
-    stopped = one.result == Result.MAX_STEPS
-    assert stopped.all() if most <= 20 else True
-    assert np.isfinite(one.states[:, ~stopped]).all()
-    assert np.isnan(one.final[stopped]).all()
-    assert not one.collapse.certified[stopped & (one.collapse.index < 0)].any()
+@pytest.mark.parametrize("most", [1, 20, 130])
+@pytest.mark.parametrize("which", [0, 1])
+def test_max_steps_of_both(which: int, most: int) -> None:
+    x = an.noise(40, 2, HIGH, 39)
+    run = both(MOONS, x, HIGH, 0.0, max_steps=most)[which]
+    whole = both(MOONS, x, HIGH, 0.0)[which]
+    stopped = run.result == Result.MAX_STEPS
+    assert stopped.all() if most <= 20 else not stopped.all()
+    # every step is an evaluation of the one method, and twelve of the other, and the start is one
+    assert (run.nfe[stopped] >= 1 + most * (12 if which else 1)).all()
+    reached = np.isfinite(run.states).all(axis=2)
+    np.testing.assert_array_equal(run.states[reached], whole.states[reached])
+    assert reached[:, ~stopped].all() and not reached[-1, stopped].any()
+    assert (np.diff(reached.astype(int), axis=0) <= 0).all()
+    assert not run.collapse.certified[stopped & (run.collapse.index < 0)].any()

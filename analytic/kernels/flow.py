@@ -10,7 +10,7 @@ Steps. A multistep method with an interpolant of f through the last nodes, in up
 `PLANE` dimensions of f and f' (one pass over the points gives both): its integral
 predicts v, D is evaluated there, and the interpolant through the new node corrects the
 prediction by δ. That is the estimate of the error: a step is accepted where
-θ|δ| ≤ atol + rtol|x|, coordinate by coordinate in the mean square. The corrected state
+θ|δ| ≤ atol + rtol|x - μ|, coordinate by coordinate in the mean square. The corrected state
 is not evaluated again: where f' is known the new node is moved there to first order,
 
     f += t C δ,   f' += δ·d(t C)/dt, by a difference,
@@ -417,7 +417,7 @@ def _one(zeros, X, L, boxes, links, top, nearest, levels, rules, mean, q, start,
     _keep(n, room)
     size, speed = 0.0, 0.0
     for d in range(D):
-        size = max(size, rules.atol * s + rules.rtol * abs(v[d] + s * mean[d]))
+        size = max(size, rules.atol * s + rules.rtol * abs(v[d]))
         speed = max(speed, abs(f[many - 1, d]))
         for i in range(D):
             slope[0, i, d] = slope[1, i, d]
@@ -493,8 +493,8 @@ def _one(zeros, X, L, boxes, links, top, nearest, levels, rules, mean, q, start,
         error = 0.0
         for d in range(D):
             raw = room.delta[d] = new[d] - guess[d]
-            old, now = abs(v[d] + s * mean[d]), abs(new[d] + end * mean[d])
-            scaled = raw / (rules.atol * end + rules.rtol * max(old, now))
+            largest = max(abs(v[d]), abs(new[d]))
+            scaled = raw / (rules.atol * end + rules.rtol * largest)
             error += 0.0 if raw == 0.0 else scaled * scaled
         error = rules.error * math.sqrt(error / D)
         if not math.isfinite(error):
