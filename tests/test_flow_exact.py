@@ -246,7 +246,7 @@ def taylor(points: PointSet, x: Floats, high: float, low: float, order: int = 30
             if any(series[k])
         ]
         step = min([*roots, last - w])
-        y = [mp.polyval([each[d] for each in reversed(series)], step) for d in axes]
+        y = [mp.fsum(each[d] * step**k for k, each in enumerate(series)) for d in axes]
         w += step
     return np.array([float(c / w) for c in y])
 

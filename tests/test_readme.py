@@ -16,15 +16,21 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("code", blocks("python"))
-def test_python_blocks_run(code: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert 10 <= len([line for line in code.splitlines() if line.strip()]) <= 15
+def test_python_blocks_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """One after the other, as a reader types them."""
     scope: dict[str, object] = {}
-    exec(compile(code, str(README), "exec"), scope)
-    printed = capsys.readouterr().out
-    assert "True" in printed
-    assert printed.count("HOLDS") == 4
-    assert "FAILS" not in printed
+    printed = []
+    for code in blocks("python"):
+        assert len([line for line in code.splitlines() if line.strip()]) <= 15
+        exec(compile(code, str(README), "exec"), scope)
+        printed.append(capsys.readouterr().out)
+    example, flow = printed
+    assert "True" in example
+    assert example.count("HOLDS") == 4
+    assert "FAILS" not in example
+    density, back, error = map(float, flow.split())
+    assert density < 1e-9
+    assert back <= error < 1e-8
 
 
 def test_shell_blocks_name_real_commands() -> None:
