@@ -53,7 +53,7 @@ from .threads import share
 ROW = 256
 """Trajectories that are handed to the threads at a time."""
 
-DONE, MAX_STEPS, _, UNDECIDED, STALLED = range(5)
+DONE, MAX_STEPS, _, UNDECIDED = range(4)
 """Codes of `trajectory.Result`."""
 
 UNFINISHED = -1
@@ -518,7 +518,6 @@ def _one(zeros, X, L, boxes, links, top, nearest, levels, rules, mean, q, start,
             for d in range(D):
                 found.states[saved, q, d] = mean[d] + guess[d] * levels[saved]
             saved += 1
-            _integrate(1, s, end, grown, room)
         if saved < len(levels) and (
             levels[saved] == 1.0 / end or (end == final and saved == len(levels) - 1)
         ):
