@@ -13,7 +13,7 @@ from strategies import Case, cases
 
 import analytic as an
 from analytic import GaussianDenoiser, OptimalDenoiser, PointSet, field, grids, solvers
-from analytic.exact import gaussian_flow
+from analytic.exact import gaussian_flow, quantile_flow
 from analytic.trajectory import Result
 
 GAUSS = GaussianDenoiser([1.0, -0.5], [[1.0, 0.3], [0.3, 0.4]])
@@ -170,23 +170,122 @@ def test_solvers_match_the_papers(solver: str, low: float) -> None:
         np.testing.assert_array_equal(output, denoiser(state, sigma) if sigma else state)
 
 
-@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2)])
-def test_measured_order(solver: str, order: int) -> None:
-    """Slope of log error against log step over five halvings, against the closed-form flow."""
-    x, errors = np.array([[3.0, -2.0], [-4.0, 1.0]]), []
+DECLARED = [
+    solvers.get(name, **options)
+    for name, options in [
+        ("euler", {}),
+        ("heun", {}),
+        ("dpm_2", {}),
+        ("dpm_2", {"r": 0.8}),
+        ("dpmpp_2s", {}),
+        ("dpmpp_2s", {"r": 0.3}),
+        ("dpmpp_2m", {}),
+        ("dpmpp_2m", {"lower_order_final": True}),
+        ("dpmpp_3m", {}),
+        ("dpmpp_3m", {"lower_order_final": True}),
+        ("dpm_2m", {}),
+        ("dpm_3m", {}),
+        *(("ipndm", {"order": k}) for k in (1, 2)),
+        *(("lms", {"order": k}) for k in (1, 2, 3, 4)),
+        *(("deis", {"order": k}) for k in (1, 2, 3, 4)),
+        *(("unipc", {"order": k, "variant": v}) for k in (1, 2, 3) for v in ("bh1", "bh2")),
+        ("unipc", {"lower_order_final": True}),
+        ("rk4", {}),
+        ("ancestral", {"eta": 0.0}),
+    ]
+]
+LINE = PointSet([[-1.0], [0.2], [1.4]], weights=[0.5, 0.2, 0.3])
+
+
+def labels(solver: solvers.Solver) -> str:
+    return solver.label
+
+
+def slope(errors: list[float]) -> float:
+    """Of log error against log step, where the steps halve."""
+    return -np.polyfit(np.arange(len(errors)), np.log2(errors), 1)[0]
+
+
+@pytest.mark.parametrize("solver", DECLARED, ids=labels)
+def test_measured_order(solver: solvers.Solver) -> None:
+    """Against closed-form flows, over five halvings. They start where D hardly changes: a
+    multistep solver's first step is Euler's, whose error would have order 2 for ever."""
+    high, first = 1000.0, {1: 64, 2: 96, 3: 192, 4: 256}[solver.order]
+    gauss, line = an.noise(3, 2, high, 1), an.noise(8, 1, high, 2)
+    for denoiser, x, low, exact in (
+        (GAUSS, gauss, 0.4, gaussian_flow(GAUSS, gauss, high, 0.4)),
+        (OptimalDenoiser(LINE), line, 1.2, quantile_flow(LINE, line, high, 1.2)),
+    ):
+        errors = [
+            np.linalg.norm(
+                an.sample(denoiser, x, grids.polynomial(n + 1, high, low, rho=20), solver).final
+                - exact
+            )
+            for n in first * 2 ** np.arange(6)
+        ]
+        assert abs(slope(errors) - solver.order) <= 0.15
+
+
+SECOND_IN_THE_END = [
+    solvers.get("dpmpp_3m", variant="released"),
+    solvers.get("dpm_3m", variant="released"),
+    solvers.get("ipndm", order=3),
+    solvers.get("ipndm", order=4),
+]
+
+
+@pytest.mark.parametrize("solver", SECOND_IN_THE_END, ids=labels)
+def test_names_of_higher_order_that_are_of_second(solver: solvers.Solver) -> None:
+    """The released third order lacks half of a second difference, iPNDM takes unequal steps for
+    equal ones. They say so, and the exact weights are far better."""
+    x = an.noise(3, 2, 4.0, 1)
     exact = gaussian_flow(GAUSS, x, 4.0, 0.4)
-    for count in (16, 32, 64, 128, 256, 512):
-        found = an.sample(GAUSS, x, grids.polynomial(count + 1, 4.0, 0.4, rho=3), solver)
-        errors.append(np.linalg.norm(found.final - exact))
-    slope = -np.polyfit(np.arange(6), np.log2(errors), 1)[0]
-    assert abs(slope - order) <= 0.15
-    assert solvers.get(solver).order == order
+    errors = [
+        np.linalg.norm(an.sample(GAUSS, x, grids.polynomial(n + 1, 4.0, 0.4), solver).final - exact)
+        for n in 128 * 2 ** np.arange(6)
+    ]
+    assert abs(slope(errors) - 2) <= 0.15
+    assert solver.order == 2
 
 
-@pytest.mark.parametrize(("solver", "counts"), [("euler", (12, 12)), ("heun", (24, 23))])
-def test_evaluations_are_counted(solver: str, counts: tuple[int, int]) -> None:
-    """Heun takes 2n, and 2n - 1 when it ends at σ = 0; the last `denoised` is not the solver's."""
-    for low, expected in zip((0.01, 0.0), counts, strict=True):
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_adams_weights_are_exact_for_polynomials(order: int) -> None:
+    """With ε a polynomial of σ below the order, lms makes no error from an exact start, and
+    iPNDM only on equal steps."""
+    rng = np.random.default_rng(order)
+    slopes = np.polynomial.Polynomial(rng.standard_normal(order))
+    path = slopes.integ()
+    levels = np.array([5.0, 4.1, 2.9, 2.2, 1.0])
+    equal = np.linspace(5.0, 1.0, 5)
+    for name, sigmas in (("lms", levels), ("lms", equal), ("ipndm", equal)):
+        nodes = tuple(
+            solvers.Node(s, path(s) * np.ones((1, 1)), (path(s) - s * slopes(s)) * np.ones((1, 1)))
+            for s in sigmas[4 - order : 4][::-1]
+        )
+        found = solvers.get(name, order=order).step(lambda x, s: x, nodes, sigmas[4])
+        assert found[0, 0] == pytest.approx(path(1.0), abs=1e-12)
+    if order > 1:
+        nodes = tuple(node._replace(sigma=s) for node, s in zip(nodes, levels[3::-1], strict=False))
+        found = solvers.get("ipndm", order=order).step(lambda x, s: x, nodes, 1.0)
+        assert abs(found[0, 0] - path(1.0)) > 1e-3
+
+
+def test_all_solvers_are_exact_for_a_constant_denoiser() -> None:
+    """Weights add up: x(t) = c + (t/s)(x - c), on any grid, with σ = 0 and a jump, too."""
+    c = np.array([[0.3, -0.7]])
+    x = np.array([[30.0, -70.0], [0.1, 5.0]])
+    for solver in [*DECLARED, *SECOND_IN_THE_END]:
+        for low in (1.5, 0.0):
+            sigmas = np.array([80.0, 33.0, 11.0, 8.0, 5.0, 2.0, low])
+            found = an.sample(lambda q, s: 0 * q + c, x, sigmas, solver)
+            expected = c + sigmas[:, None, None] / 80 * (x - c)
+            np.testing.assert_allclose(found.states, expected, rtol=0, atol=2e-13)
+
+
+@pytest.mark.parametrize("solver", [*DECLARED, *SECOND_IN_THE_END], ids=labels)
+def test_evaluations_are_counted(solver: solvers.Solver) -> None:
+    """Calls, against what the solver declares; the last `denoised` is not the solver's."""
+    for low in (0.01, 0.0):
         seen = []
 
         def counted(x: np.ndarray, sigma: Any, seen: list = seen) -> np.ndarray:
@@ -194,9 +293,180 @@ def test_evaluations_are_counted(solver: str, counts: tuple[int, int]) -> None:
             return GAUSS(x, sigma)
 
         found = an.sample(counted, np.ones((3, 2)), grids.polynomial(13, 80.0, low), solver)
-        assert found.nfe.tolist() == [expected] * 3
-        assert len(seen) == expected + (low > 0)
+        assert found.nfe.tolist() == [solver.nfe(12, to_zero=low == 0)] * 3
+        assert len(seen) == found.nfe[0] + (low > 0)
         assert min(seen) > 0
+        assert max(seen) == 80.0
+
+
+def test_evaluations_of_known_solvers() -> None:
+    """Heun takes 2n, and 2n - 1 to σ = 0 (EDM); multistep solvers n; a corrector adds none."""
+    counts = {"euler": (12, 12), "heun": (24, 23), "rk4": (48, 45), "unipc": (12, 12)}
+    for name, expected in counts.items():
+        for low, count in zip((0.01, 0.0), expected, strict=True):
+            grid = grids.polynomial(13, 80.0, low)
+            assert an.sample(GAUSS, np.ones((1, 2)), grid, name).nfe[0] == count
+    grid = grids.polynomial(13, 80.0, 0.01)
+    for options, count in (({"afs": True}, 11), ({"jump": True}, 13)):
+        solver = solvers.get("euler", **options)
+        assert an.sample(GAUSS, np.ones((1, 2)), grid, solver).nfe[0] == count == solver.nfe(12)
+
+
+def test_the_analytical_first_step_is_that_of_the_paper() -> None:
+    x = an.noise(4, 2, 80.0, 1)
+    found = an.sample(GAUSS, x, [80.0, 20.0, 3.0], solvers.get("euler", afs=True))
+    np.testing.assert_allclose(found.states[1], x - 60 * x / np.sqrt(1 + 80**2), rtol=1e-14)
+    np.testing.assert_array_equal(
+        found.states[2], an.sample(GAUSS, found.states[1], [20.0, 3.0], "euler").final
+    )
+
+
+def test_a_jump_ends_at_the_denoised_output() -> None:
+    x, grid = an.noise(4, 2, 80.0, 1), grids.polynomial(7, 80.0, 0.3)
+    for name, plain in (("euler_jump", "euler"), ("lms", "lms"), ("unipc", "unipc")):
+        solver = solvers.get(name) if plain == "euler" else solvers.get(name, jump=True)
+        found, before = (an.sample(GAUSS, x, grid, each) for each in (solver, plain))
+        np.testing.assert_array_equal(found.sigmas, [*grid, 0.0])
+        if plain != "unipc":
+            np.testing.assert_array_equal(found.states[:-1], before.states)
+        np.testing.assert_array_equal(found.final, found.denoised[-2])
+        assert found.nfe[0] == before.nfe[0] + 1
+    # with one more evaluation the last state before the jump is corrected, too
+    exact = gaussian_flow(GAUSS, x, 80.0, 0.3)
+    assert np.abs(found.states[-2] - exact).max() < 0.6 * np.abs(before.final - exact).max()
+
+
+def test_lower_order_final_ends_with_low_orders() -> None:
+    """The last step is Euler's, the last but one of order 2 at most, the others untouched."""
+    x, grid = an.noise(4, 2, 80.0, 1), grids.polynomial(9, 80.0, 0.05)
+    low, high = (
+        an.sample(GAUSS, x, grid, solvers.get("dpmpp_3m", lower_order_final=flag))
+        for flag in (True, False)
+    )
+    np.testing.assert_array_equal(low.states[:-2], high.states[:-2])
+    assert (np.abs(low.states[-2:] - high.states[-2:]).max(axis=(1, 2)) > 1e-6).all()
+    share = grid[-1] / grid[-2]
+    expected = share * low.states[-2] + (1 - share) * low.denoised[-2]
+    np.testing.assert_allclose(low.final, expected, rtol=1e-14)
+    nodes = tuple(
+        solvers.Node(grid[k], low.states[k], low.denoised[k])
+        for k in (len(grid) - 3, len(grid) - 4)
+    )
+    second = solvers.get("dpmpp_3m").step(GAUSS, nodes, grid[-2])
+    np.testing.assert_array_equal(low.states[-2], second)
+
+
+# Noise between steps
+
+
+def variance(grid: np.ndarray, step: Any) -> float:
+    """Of one coordinate of 1-D data N(0, 1) at the end, by the linear recursion x → a x + b z."""
+    total = grid[0] ** 2
+    for s, t in itertools.pairwise(grid):
+        gain, added = step(s, t)
+        total = gain**2 * (total + added[0]) + added[1]
+    return total
+
+
+def test_noise_has_the_size_that_theory_asks_for() -> None:
+    """For data N(0, 1), D = x/(1 + σ²): variances follow a recursion, five standard errors."""
+    gauss, count = GaussianDenoiser([0.0], [[1.0]]), 40_000
+    grid = grids.polynomial(7, 10.0, 0.2)
+    x = an.noise(count, 1, 10.0, 1)
+
+    def euler(s: float, t: float) -> float:
+        return t / s + (1 - t / s) / (1 + s * s)
+
+    def churned(s: float, t: float) -> Any:
+        raised = s * (1 + min(3.0 / 6, np.sqrt(2) - 1)) if 0.5 <= s <= 5.0 else s
+        return euler(raised, t), (1.1**2 * (raised**2 - s * s), 0.0)
+
+    def renewed(s: float, t: float) -> Any:
+        up = min(t, 0.7 * np.sqrt(t * t * (s * s - t * t) / (s * s)))
+        return euler(s, np.sqrt(t * t - up * up)), (0.0, up * up)
+
+    churn = solvers.Churn(3.0, low=0.5, high=5.0, inflation=1.1)
+    noisy = solvers.get("ancestral", eta=0.7)
+    for expected, found in (
+        (variance(grid, churned), an.sample(gauss, x, grid, "euler", churn=churn, seed=3)),
+        (variance(grid, renewed), an.sample(gauss, x, grid, noisy, seed=3)),
+    ):
+        assert abs(found.final.var() / expected - 1) < 5 * np.sqrt(2 / count)
+
+
+def test_no_noise_is_no_noise() -> None:
+    x, grid = an.noise(4, 2, 80.0, 1), grids.polynomial(7, 80.0, 0.0)
+    plain = an.sample(GAUSS, x, grid)
+    for churn in (0.0, solvers.Churn(40.0, low=100.0)):
+        found = an.sample(GAUSS, x, grid, churn=churn, seed=1)
+        np.testing.assert_array_equal(found.states, plain.states)
+    noisy = solvers.get("ancestral", eta=0.0)
+    np.testing.assert_array_equal(
+        an.sample(GAUSS, x, grid, noisy).states, an.sample(GAUSS, x, grid, "euler").states
+    )
+
+
+@pytest.mark.parametrize("case", ["churn", "ancestral"])
+def test_noise_depends_on_the_seed_and_the_row_alone(case: str) -> None:
+    x, grid = an.noise(6, 2, 80.0, 1), grids.polynomial(7, 80.0, 0.0)
+    options: Any = {"churn": 5.0} if case == "churn" else {"solver": "ancestral"}
+    first, again, other = (an.sample(GAUSS, x, grid, seed=s, **options).states for s in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first[1:] != other[1:]).all()
+    np.testing.assert_array_equal(
+        an.sample(GAUSS, x[:4], grid, seed=1, **options).states, first[:, :4]
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"churn": 1.0}, "seed: got None, expected a seed"),
+        ({"solver": "ancestral"}, "seed: got None"),
+        ({"seed": 1}, "seed: got 1, expected none: heun without churn"),
+        ({"solver": "lms", "churn": 1.0, "seed": 1}, "churn: got 1.0 for lms, expected a solver"),
+        ({"solver": "ancestral", "churn": 1.0, "seed": 1}, "churn: got 1.0 for ancestral"),
+        ({"churn": -1.0, "seed": 1}, "churn: got -1.0"),
+        ({"churn": 1.0, "seed": -1}, "seed: got -1"),
+        ({"sigmas": [3.0, 2.0, 1.0, 0.5], "solver": "lms"}, "sigmas: got 4 levels, expected at l"),
+        ({"sigmas": [3.0, 1.0, 0.0], "solver": "euler_jump"}, "sigmas: got a last level of 0"),
+    ],
+)
+def test_options_that_do_not_fit(options: Any, words: str) -> None:
+    arguments = {"sigmas": [5.0, 4.0, 3.0, 2.0, 1.0], **options}
+    with pytest.raises(ValueError, match=f"^{words}"):
+        an.sample(GAUSS, [[1.0, 0.0]], **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "kind", "words"),
+    [
+        ("heun", {"order": 3}, TypeError, "order: got an option that 'heun' does not have"),
+        ("lms", {"ordre": 3}, TypeError, "ordre: got an option.*expected one of order, afs, jump"),
+        ("lms", {"order": 5}, ValueError, "order: got 5"),
+        ("lms", {"order": 0}, ValueError, "order: got 0"),
+        ("lms", {"order": 2.0}, TypeError, "order: got 2.0"),
+        ("unipc", {"order": 4}, ValueError, "order: got 4"),
+        ("unipc", {"variant": "bh3"}, ValueError, "variant: got 'bh3'.*did you mean"),
+        ("dpm_2", {"r": 0.0}, ValueError, "r: got 0.0"),
+        ("dpm_2", {"r": 1.5}, ValueError, "r: got 1.5"),
+        ("ancestral", {"eta": 1.1}, ValueError, "eta: got 1.1"),
+        ("euler", {"afs": 1}, TypeError, "afs: got 1"),
+        ("dpmpp_2m", {"lower_order_final": "no"}, TypeError, "lower_order_final: got 'no'"),
+        (solvers.get("lms"), {"order": 2}, TypeError, "order: got an option beside a Solver"),
+    ],
+)
+def test_bad_solver_options(name: Any, options: Any, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=f"^{words}"):
+        solvers.get(name, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"amount": -1.0}, {"low": -1.0}, {"low": 2.0, "high": 1.0}, {"inflation": 0.0}]
+)
+def test_bad_churn(options: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{list(options)[-1]}: got"):
+        solvers.Churn(**{"amount": 1.0, **options})
 
 
 @pytest.mark.parametrize("solver", LITERAL)
