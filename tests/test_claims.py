@@ -10,7 +10,26 @@ from analytic import claims
 from analytic.claims import _faults, _oracle
 from analytic.report import Status
 
-IDS = ["A1", "A2", "A3", "A4", "A5", "A7", "C1", "C2", "C4", "C5", "C6", "D1", "F1", "F2", "F3"]
+IDS = [
+    "A1",
+    "A2",
+    "A3",
+    "A4",
+    "A5",
+    "A7",
+    "C1",
+    "C2",
+    "C4",
+    "C5",
+    "C6",
+    "D1",
+    "E1",
+    "E2",
+    "E3",
+    "F1",
+    "F2",
+    "F3",
+]
 
 
 def small(name: str) -> an.PointSet:

@@ -18,6 +18,7 @@ from ..denoisers import Denoiser, OptimalDenoiser
 from ..flow import integrate
 from ..points import PointSet
 from ..sampling import sample
+from ..solvers import Solver, Step, get
 from ..trajectory import Trajectory
 from ._base import Subject
 
@@ -33,6 +34,7 @@ __all__ = [
     "overshooting_flow",
     "stale_sampler",
     "subject",
+    "with_solver",
 ]
 
 Floats = NDArray[np.float64]
@@ -163,3 +165,21 @@ def hasty_certificate(
     level = np.asarray(sigma, dtype=float)
     found = certificate(denoiser, x, level / np.sqrt(2), index)
     return replace(found, sigma=np.broadcast_to(level, found.sigma.shape), gap=found.gap / 2)
+
+
+def with_solver(points: PointSet, name: str, step: Step) -> Subject:
+    """An optimal denoiser whose sampler takes other steps where a solver of that name is asked."""
+
+    def sampler(
+        denoiser: Denoiser, x: Any, sigmas: Any, solver: str | Solver = "heun", **options: Any
+    ) -> Trajectory:
+        method = get(solver)
+        return sample(
+            denoiser,
+            x,
+            sigmas,
+            replace(method, step=step) if method.name == name else method,
+            **options,
+        )
+
+    return replace(subject(points), sampler=sampler)
