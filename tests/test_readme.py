@@ -24,13 +24,16 @@ def test_python_blocks_run(capsys: pytest.CaptureFixture[str]) -> None:
         assert len([line for line in code.splitlines() if line.strip()]) <= 15
         exec(compile(code, str(README), "exec"), scope)
         printed.append(capsys.readouterr().out)
-    example, flow = printed
+    example, flow, samplers = printed
     assert "True" in example
     assert example.count("HOLDS") == 4
     assert "FAILS" not in example
     density, back, error = map(float, flow.split())
     assert density < 1e-9
     assert back <= error < 1e-8
+    errors = {line.split()[0]: float(line.split()[-1]) for line in samplers.splitlines()}
+    assert errors["unipc"] < errors["dpmpp_2m"] < errors["euler"]
+    assert errors["heun"] < errors["euler"]
 
 
 def test_shell_blocks_name_real_commands() -> None:
