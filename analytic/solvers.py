@@ -243,11 +243,14 @@ def _measure(clock: Clock, s: float, t: float, outputs: bool) -> tuple[Floats, F
 
 def _lagrange(nodes: Floats, v: Floats) -> Floats:
     """(n, m) the polynomials of n nodes at m values."""
-    rows = np.ones((len(nodes), len(v)))
+    rows, gaps = np.ones((len(nodes), len(v))), v - nodes[:, None]
     for j, own in enumerate(nodes):
+        scale = 1.0
         for k, other in enumerate(nodes):
             if k != j:
-                rows[j] *= (v - other) / (own - other)
+                rows[j] *= gaps[k]
+                scale *= own - other
+        rows[j] /= scale
     return rows
 
 

@@ -45,6 +45,24 @@ def test_every_method_gives_the_dense_answer(name: str, method: str) -> None:
         assert (left == 0).all()
 
 
+@pytest.mark.parametrize(
+    ("count", "dim", "single", "skips"),
+    [
+        (500, 3072, True, True),  # products, also where every point counts
+        (500, 3072, False, False),  # in float64 plain sums are as fast, and exact
+        (100, 3072, True, False),
+        (1000, 64, True, False),
+        (4000, 24, True, False),
+        (3000, 64, True, True),
+    ],
+)
+def test_auto_where_every_point_counts(count: int, dim: int, single: bool, skips: bool) -> None:
+    points = an.PointSet(np.random.default_rng(0).standard_normal((count, dim)))
+    way = an.OptimalDenoiser(points)._method
+    assert isinstance(way, Auto)
+    assert way._skips(np.array([50.0]), single)[0] == skips
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_auto_uses_both_and_keeps_the_order(name: str) -> None:
     rows = SETS[name]

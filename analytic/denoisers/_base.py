@@ -97,17 +97,20 @@ def apply(denoiser: Denoiser, x: Floats, sigma: Any) -> Floats:
 
     Rows of x that are not finite are kept from the denoiser and give NaN.
     """
-    good = np.isfinite(x).all(axis=1)
-    result = np.full_like(x, np.nan)
-    if good.any():
-        level = np.asarray(sigma, dtype=np.float64)
-        found = np.asarray(denoiser(x[good], level[good] if level.ndim else float(level)))
-        if found.shape != x[good].shape:
-            _check.fail(
-                "denoiser",
-                f"output of shape {found.shape} for x of shape {x[good].shape}",
-                "an output shaped like x",
-                "return one denoised row per query",
-            )
-        result[good] = found
-    return result
+    level = np.asarray(sigma, dtype=np.float64)
+    finite = np.isfinite(x)
+    if not (len(x) and finite.all()):
+        good, result = finite.all(axis=1), np.full_like(x, np.nan)
+        if good.any():
+            result[good] = apply(denoiser, x[good], level[good] if level.ndim else level)
+        return result
+    # a copy each way: a denoiser may work in place, or hand out one buffer again and again
+    found = np.asarray(denoiser(x.copy(), level if level.ndim else float(level)))
+    if found.shape != x.shape:
+        _check.fail(
+            "denoiser",
+            f"output of shape {found.shape} for x of shape {x.shape}",
+            "an output shaped like x",
+            "return one denoised row per query",
+        )
+    return found.astype(np.float64)

@@ -30,8 +30,12 @@ REGISTERS = 64
 SMALL = 1000
 """Fewer points than this are summed as they are."""
 
-MANY = 4000
-"""Points from which bounds and products pay in more than `LOW` dimensions."""
+FEW, NUMBERS = 250, 100_000
+"""Points, and coordinates of all of them, from which bounds and products pay in more than `LOW`
+dimensions."""
+
+PRODUCTS = 48
+"""Dimensions from which products of float32 pay even where bounds let all of the points pass."""
 
 SHARE = 0.15
 """Where bounds let more of the points pass, float64 sums take them all."""
@@ -81,7 +85,7 @@ class Auto:
     def _skips(self, s: Floats, single: bool) -> NDArray[np.bool_]:
         """(B,) whether skipping is predicted to be cheaper."""
         count, dim = self.sites.points.shape
-        if count < (SMALL if dim <= LOW else MANY):
+        if count < (SMALL if dim <= LOW else max(FEW, NUMBERS / dim)):
             return np.zeros(len(s), dtype=bool)
         steps = np.floor(2 * np.log2(np.clip(s, 1e-100, 1e100))).astype(np.int64)
         kinds, where = np.unique(steps, return_inverse=True)
@@ -97,7 +101,9 @@ class Auto:
         method = self._skipping
         count, dim = self.sites.points.shape
         if isinstance(method, Blas):
-            return single or bool(method.share(*self._probes(sigma)).mean() < SHARE)
+            if single and dim >= PRODUCTS:
+                return True
+            return bool(method.share(*self._probes(sigma)).mean() < SHARE)
         opened, summed, boxed = method.effort(*self._probes(sigma), single).mean(axis=0)
         box = BOX * NODES.get(dim, 0) ** dim
         cost = FIXED + OPEN * opened + _column(dim, False) * summed + box * boxed
