@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import mpmath
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import analytic as an
-from analytic import GaussianDenoiser, NoiseSchedule, grids
+from analytic import GaussianDenoiser, NoiseSchedule, OptimalDenoiser, grids
 
 GAUSS = GaussianDenoiser([1.0, -0.5], [[1.0, 0.3], [0.3, 0.4]])
 
@@ -204,3 +206,160 @@ def _late() -> NoiseSchedule:
 def test_a_schedule_is_asked_for() -> None:
     with pytest.raises(TypeError, match=r"^schedule: got 'vp', expected a NoiseSchedule"):
         grids.from_schedule("vp", 5)
+
+
+# Grids from a trajectory
+
+
+def fine(count: int, seed: int = 0) -> SimpleNamespace:
+    """A trajectory of noise: nothing that an index mistaken would leave the same."""
+    rng = np.random.default_rng(seed)
+    sigmas = np.sort(rng.uniform(0.1, 9.0, count))[::-1]
+    states, denoised = rng.standard_normal((2, count, 3, 2))
+    return SimpleNamespace(sigmas=sigmas, states=states, denoised=denoised)
+
+
+def angle(u: np.ndarray, v: np.ndarray) -> float:
+    return 1 - u @ v / (np.linalg.norm(u) * np.linalg.norm(v))
+
+
+def leap_cost(run: Any, metric: Any, i: int, j: int) -> float:
+    """One leap, row by row, as the docstring has it."""
+    total = []
+    for b in range(run.states.shape[1]):
+        x, target = run.states[i, b], run.states[j, b]
+        slope = (x - run.denoised[i, b]) / run.sigmas[i]
+        end = x + (run.sigmas[j] - run.sigmas[i]) * slope
+        chord = run.states[-1, b] - run.states[0, b]
+        off = end - target
+        total.append(
+            {
+                "distance": np.linalg.norm(off),
+                "l1": np.abs(off).sum(),
+                # in the plane, the part across is a determinant
+                "deviation": abs(off[0] * chord[1] - off[1] * chord[0]) / np.linalg.norm(chord),
+                "magnitude": abs(np.linalg.norm(end) - np.linalg.norm(target)),
+                "cosine": angle(end - run.states[0, b], target - run.states[0, b]),
+                "own": (off**4).sum(),
+            }[metric]
+        )
+    return float(np.mean(total))
+
+
+METRICS = ("distance", "l1", "deviation", "magnitude", "cosine", "own")
+
+
+@pytest.mark.parametrize("coefficient", [1.0, 0.3, 1.15, 4.0])
+@pytest.mark.parametrize("metric", METRICS)
+def test_gits_is_the_best_of_all_subsets(metric: str, coefficient: float) -> None:
+    """Against every subset, with costs computed leap by leap."""
+    for seed, (count, n) in enumerate([(8, 2), (8, 4), (9, 5), (7, 6), (6, 6)]):
+        run = fine(count, seed)
+        cost = {
+            (i, j): leap_cost(run, metric, i, j) for i, j in itertools.combinations(range(count), 2)
+        }
+        best = min(
+            (
+                (0, *inner, count - 1)
+                for inner in itertools.combinations(range(1, count - 1), n - 2)
+            ),
+            key=lambda path: sum(
+                coefficient**m * cost[leap] for m, leap in enumerate(itertools.pairwise(path))
+            ),
+        )
+        kind: Any = (lambda x, y: ((x - y) ** 4).sum(axis=1)) if metric == "own" else metric
+        found = grids.gits(run, n, metric=kind, coefficient=coefficient)
+        np.testing.assert_array_equal(found, run.sigmas[list(best)])
+
+
+def test_gits_takes_trajectories_to_zero() -> None:
+    """Of a sampler's run that ends at σ = 0, in float32 too."""
+    x = an.noise(5, 2, 80.0, 0)
+    run = an.sample(GAUSS, x, [*grids.polynomial(40), 0.0])
+    found = grids.gits(run, 6)
+    assert (found[0], found[-1]) == (80.0, 0.0)
+    narrow = an.sample(GAUSS, x.astype(np.float32), [*grids.polynomial(40), 0.0])
+    np.testing.assert_array_equal(grids.gits(narrow, 6), found)
+
+
+def test_a_larger_coefficient_spares_the_end() -> None:
+    """γ > 1 makes late leaps dear, so the levels move down."""
+    run = an.sample(GAUSS, an.noise(20, 2, 80.0, 0), grids.polynomial(80))
+    early, even, late = (grids.gits(run, 8, coefficient=c) for c in (0.5, 1.0, 2.0))
+    assert (late[1:-1] <= even[1:-1]).all() and (even[1:-1] <= early[1:-1]).all()
+    assert (late[1:-1] < early[1:-1]).all()
+
+
+def test_gits_of_an_exact_path_costs_nothing() -> None:
+    """A constant denoiser has exact leaps: no angle, no error, no division by zero."""
+    run = an.sample(lambda x, s: np.zeros_like(x), [[3.0, 4.0], [0.0, 0.0]], grids.polynomial(9))
+    for metric in METRICS[:-1]:
+        found = grids.gits(run, 4, metric=metric)
+        assert (found[0], found[-1], len(found)) == (80.0, 0.002, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "kind", "words"),
+    [
+        ({}, {"n": 1}, ValueError, "n: got 1, expected a whole number in .2, 8.; a finer"),
+        ({}, {"n": 9}, ValueError, "n: got 9"),
+        ({}, {"metric": "l2"}, ValueError, "metric: got 'l2', expected one of distance, l1"),
+        ({}, {"metric": 5}, TypeError, "metric: got 5"),
+        ({}, {"metric": lambda x, y: x - y}, ValueError, r"metric: got output of shape \(3, 2\)"),
+        ({}, {"metric": lambda x, y: x[:, 0] * np.nan}, ValueError, "metric: got nan"),
+        ({}, {"coefficient": 0.0}, ValueError, r"coefficient: got 0\.0"),
+        ({}, {"coefficient": 1e200}, ValueError, r"coefficient: got 1e\+200"),
+        ({"states": np.full((8, 3, 2), np.nan)}, {}, ValueError, r"trajectory\.states: got nan"),
+        ({"states": np.ones((7, 3, 2))}, {}, ValueError, r"trajectory: got states \(7, 3, 2\)"),
+        ({"denoised": np.ones((8, 3, 1))}, {}, ValueError, "trajectory: got states"),
+        ({"sigmas": np.arange(8.0)}, {}, ValueError, r"trajectory\.sigmas: got 0\.0 followed"),
+        ({"times": np.arange(8.0)}, {}, ValueError, "trajectory: got states in the coordinates"),
+    ],
+)
+def test_bad_gits(change: Any, options: Any, kind: type[Exception], words: str) -> None:
+    run = SimpleNamespace(**{**vars(fine(8)), **change})
+    with pytest.raises(kind, match=f"^{words}"):
+        grids.gits(run, **{"n": 5, **options})
+
+
+def test_gits_wants_a_trajectory() -> None:
+    with pytest.raises(TypeError, match=r"^trajectory: got ndarray without sigmas, states"):
+        grids.gits(np.ones((8, 3, 2)), 4)
+
+
+@pytest.mark.parametrize("name", ["digits", "two_moons"])
+def test_gits_beats_karras_for_euler(name: str) -> None:
+    """Global error of 5 to 10 Euler steps, against the exact flow; made on other starts."""
+    points = an.datasets.two_moons(200, seed=0) if name == "two_moons" else an.datasets.digits()
+    if name == "digits":
+        points = an.PointSet(points.points[::9])
+    denoiser, grid = OptimalDenoiser(points), grids.polynomial(80)
+
+    def flow(seed: int) -> an.Trajectory:
+        x = an.noise(24, like=denoiser, sigma=80.0, seed=seed)
+        return an.integrate(denoiser, x, 80.0, 0.002, save_at=grid, rtol=1e-8, estimate_error=False)
+
+    known, fresh = flow(1), flow(2)
+
+    def error(levels: np.ndarray) -> float:
+        found = an.sample(denoiser, fresh.states[0], levels, "euler").final
+        return float(np.linalg.norm(found - fresh.final, axis=1).mean())
+
+    for steps in (5, 6, 8, 10):
+        karras = error(grids.polynomial(steps + 1))
+        for metric, least in LEAST_GAIN[name].items():
+            ours = error(grids.gits(known, steps + 1, metric=metric))
+            assert ours < least * karras, (steps, metric, ours / karras)
+
+
+LEAST_GAIN = {
+    "two_moons": {
+        "distance": 0.65,
+        "l1": 0.7,
+        "deviation": 0.95,
+        "magnitude": 0.65,
+        "cosine": 0.95,
+    },
+    "digits": {"distance": 0.9, "l1": 0.9, "deviation": 0.9, "magnitude": 0.8, "cosine": 0.85},
+}
+"""Largest quotients of the errors allowed; found: 0.50 to 0.88 and 0.50 to 0.84."""
