@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from . import _check, grids, solvers
 from ._progress import bar
 from .denoisers import Denoiser, apply, dimension_of
-from .trajectory import Result, Trajectory
+from .noise import NoiseSchedule
+from .quantities import cast
+from .trajectory import Result, Trajectory, enter, leave
 
 __all__ = ["sample"]
 
@@ -27,6 +29,7 @@ def sample(
     sigmas: Any,
     solver: str | solvers.Solver = "heun",
     *,
+    schedule: NoiseSchedule | None = None,
     progress: bool = False,
 ) -> Trajectory:
     """Sample with a fixed grid.
@@ -37,6 +40,8 @@ def sample(
     x : (B, D) or (D,) states at σ_0.
     sigmas : (n + 1,) decreasing noise levels; the last one may be 0.
     solver : a name of `analytic.solvers.names()` or a `Solver`.
+    schedule : where starts and states live, x_t = α_t x̂, in place of the flow's own x̂; levels
+        stay σ = σ_t/α_t, and the trajectory tells their `times`.
     progress : show a progress bar on a terminal.
 
     Returns
@@ -50,6 +55,7 @@ def sample(
     shown = _check.flag(progress, "progress")
     dim = dimension_of(denoiser, x)
     now, _, dtype = _check.queries(x, dim)
+    now = enter(schedule, now, grid, "sigmas")
     _check.size(len(grid) * len(now), dim, "sigmas")
     calls = 0
 
@@ -68,11 +74,12 @@ def sample(
     last = float(grid[-1])
     outputs.append(now if last == 0 else apply(denoiser, now, last))
     finite = np.isfinite(now).all(axis=1)
-    return Trajectory(
+    run = Trajectory(
         grid,
-        np.stack(path).astype(dtype, copy=False),
-        np.stack(outputs).astype(dtype, copy=False),
+        np.stack(path),
+        np.stack(outputs),
         np.full(len(now), calls),
         np.full(len(now), np.nan),
         np.where(finite, Result.DONE, Result.NON_FINITE).astype(np.int64),
     )
+    return cast(leave(schedule, run), dtype)

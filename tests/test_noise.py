@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pickle
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import analytic as an
-from analytic import NoiseSchedule
+from analytic import NoiseSchedule, grids
 
 EPS = float(np.finfo(float).eps)
 mp = mpmath.mp.clone()
@@ -301,3 +302,140 @@ def test_bad_input(call: Any, words: str) -> None:
 
 def test_exported() -> None:
     assert an.NoiseSchedule is NoiseSchedule
+
+
+# Sampling and integrating in a schedule's coordinates (theory C8)
+
+POINTS = an.PointSet(np.random.default_rng(5).standard_normal((12, 3)))
+DENOISER = an.OptimalDenoiser(POINTS)
+SCHEDULES = {name: CASES[name][0] for name in ("ve", "vp", "sub_vp", "cosine", "rectified_flow")}
+RUNS = {
+    "euler": lambda x, **more: an.sample(
+        DENOISER, x, [*grids.polynomial(11), 0.0], "euler", **more
+    ),
+    "heun": lambda x, **more: an.sample(DENOISER, x, grids.log_snr(12), "heun", **more),
+    "exact": lambda x, **more: an.integrate(DENOISER, x, 80.0, 0.0, save_at=[9.0, 1.0], **more),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_states_are_those_of_the_flow_times_alpha(name: str, run: str) -> None:
+    schedule = SCHEDULES[name]
+    x, t = schedule.from_ve(an.noise(6, 3, 80.0, 4), 80.0)
+    found = RUNS[run](x, schedule=schedule)
+    # from the same x̂ to the last bit, so that the flow takes the same steps
+    plain = RUNS[run](x / schedule.scale(80.0))
+    assert found.times[0] == t
+    assert plain.times is None
+    np.testing.assert_array_equal(found.sigmas, plain.sigmas)
+    np.testing.assert_allclose(schedule.level(found.times), found.sigmas, rtol=1e-13)
+    # α from 60 digits, at the level and not at the rounded time
+    alpha = [float(mp_alpha(name, level)) for level in found.sigmas]
+    expected = np.array(alpha)[:, None, None] * plain.states
+    np.testing.assert_allclose(found.states, expected, rtol=1e-14)
+    np.testing.assert_allclose(found.states[0], x, rtol=2 * EPS)
+    np.testing.assert_array_equal(found.denoised, plain.denoised)
+    np.testing.assert_array_equal(found.nfe, plain.nfe)
+    if run == "exact":
+        assert found.collapse.certified.all()
+        np.testing.assert_array_equal(found.collapse.index, plain.collapse.index)
+        np.testing.assert_array_equal(found.collapse.sigma, plain.collapse.sigma)
+        np.testing.assert_array_equal(found.final, POINTS.points[found.collapse.index])
+
+
+def mp_alpha(name: str, level: float) -> Any:
+    s = mp.mpf(float(level))
+    special = {
+        "ve": mp.mpf(1),
+        "sub_vp": mp.exp(-mp.asinh(s / 2)),
+        "rectified_flow": 1 / (1 + s),
+    }
+    return special.get(name, 1 / mp.sqrt(1 + s * s))
+
+
+def test_the_error_is_in_the_schedules_units() -> None:
+    schedule, x = NoiseSchedule.rectified_flow(), an.noise(4, 3, 1.0, 6)
+    plain = an.integrate(DENOISER, x / schedule.scale(80.0), 80.0, 3.0)
+    found = an.integrate(DENOISER, x, 80.0, 3.0, schedule=schedule)
+    assert (plain.error > 0).all()
+    np.testing.assert_allclose(found.error, plain.error / 4, rtol=4 * EPS)
+    some = found.select([2, 0])
+    np.testing.assert_array_equal(some.times, found.times)
+    np.testing.assert_array_equal(some.states, found.states[:, [2, 0]])
+
+
+def test_float32_is_rounded_once() -> None:
+    schedule, x = NoiseSchedule.vp(), an.noise(4, 3, 1.0, 7).astype(np.float32)
+    for run in RUNS.values():
+        narrow, wide = run(x, schedule=schedule), run(x.astype(float), schedule=schedule)
+        assert narrow.states.dtype == np.float32
+        np.testing.assert_array_equal(narrow.states, wide.states.astype(np.float32))
+
+
+def native_euler(schedule: NoiseSchedule, x: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
+    """Euler steps in the schedule's own time, on its own ODE."""
+    times = schedule.time(sigmas)
+    for t, after in itertools.pairwise(times):
+        x_hat, level = schedule.to_ve(x, t)
+        x = x + (after - t) * schedule.velocity(x, DENOISER(x_hat, level), t)
+    return x
+
+
+@given(st.lists(st.floats(-3, 3), min_size=2, max_size=9, unique_by=lambda e: round(e, 2)))
+def test_euler_on_rectified_flow_is_euler_on_the_flow(exponents: list[float]) -> None:
+    """On any grid: the two coordinates differ by a projective map, which keeps lines."""
+    sigmas = 10.0 ** np.sort(exponents)[::-1]
+    schedule, start = NoiseSchedule.rectified_flow(), an.noise(5, 3, 1.0, 8)
+    found = an.sample(DENOISER, start, sigmas, "euler", schedule=schedule)
+    native = native_euler(schedule, start, sigmas)
+    # rounding of x is read as one of x̂ = x/α
+    room = 50 * EPS * (1 + sigmas[0]) * np.abs(start).max() * (1 + 1 / sigmas[-1])
+    assert np.abs(found.final - native).max() <= room
+
+
+def test_euler_on_other_schedules_is_not() -> None:
+    """Native Euler differs by far more than rounding there, rectified flow on the same grid."""
+    sigmas, apart = grids.polynomial(12, 80.0, 0.01), {}
+    for name, schedule in SCHEDULES.items():
+        start = schedule.from_ve(an.noise(5, 3, 80.0, 9), 80.0)[0]
+        found = an.sample(DENOISER, start, sigmas, "euler", schedule=schedule).final
+        apart[name] = np.abs(native_euler(schedule, start, sigmas) - found).max()
+    assert max(apart["ve"], apart["rectified_flow"]) < 1e-12
+    assert min(apart["vp"], apart["sub_vp"], apart["cosine"]) > 1e-4, apart
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "words"),
+    [
+        (
+            lambda x, s: an.sample(DENOISER, x, [200.0, 1.0], schedule=s),
+            ValueError,
+            r"sigmas: got 200",
+        ),
+        (
+            lambda x, s: an.integrate(DENOISER, x, 200.0, schedule=s),
+            ValueError,
+            r"sigma_max and sigma_min: got 200\.0, expected levels of 'vp'",
+        ),
+        (
+            lambda x, s: an.integrate(DENOISER, x, schedule=s, quantities=("log_prob",)),
+            ValueError,
+            "quantities: got log_prob together with a schedule.*without schedule=",
+        ),
+        (
+            lambda x, s: an.integrate(DENOISER, x, schedule=s, tangent=x),
+            ValueError,
+            "tangent: got one together with a schedule",
+        ),
+        (
+            lambda x, s: an.sample(DENOISER, x, [2.0, 1.0], schedule="vp"),
+            TypeError,
+            "schedule: got 'vp'",
+        ),
+        (lambda x, s: an.integrate(DENOISER, x, schedule=1), TypeError, "schedule: got 1"),
+    ],
+)
+def test_bad_schedules(call: Any, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=f"^{words}"):
+        call(np.ones((2, 3)), NoiseSchedule.vp())
