@@ -25,7 +25,7 @@ from .denoisers import (
 )
 from .flow import encode, integrate
 from .meanshift import mean_shift
-from .noise import noise
+from .noise import NoiseSchedule, noise
 from .points import PointSet
 from .report import Report, Verdict
 from .sampling import sample
@@ -38,6 +38,7 @@ __all__ = [
     "GaussianDenoiser",
     "GaussianMixtureDenoiser",
     "LowRankGaussianDenoiser",
+    "NoiseSchedule",
     "OptimalDenoiser",
     "PointSet",
     "Report",

@@ -40,9 +40,10 @@ from . import quantities as extra
 from ._progress import bar
 from .collapse import certificate
 from .denoisers import Denoiser, OptimalDenoiser, dimension_of
+from .noise import NoiseSchedule
 from .span import Reduced, in_span
 from .stepwise import PATIENCE, SAFETY, UNDECIDED, Field, Run, stepwise
-from .trajectory import Collapse, Result, Trajectory
+from .trajectory import Collapse, Result, Trajectory, enter, leave
 
 __all__ = ["RTOL_FLOOR", "encode", "integrate"]
 
@@ -77,6 +78,7 @@ def integrate(
     estimate_error: bool = True,
     quantities: Iterable[str] = (),
     tangent: Any = None,
+    schedule: NoiseSchedule | None = None,
     progress: bool = False,
 ) -> Trajectory:
     """Integrate the probability-flow ODE from σ_max down to σ_min.
@@ -100,6 +102,9 @@ def integrate(
         "arc_length". From the saved states alone: "curvature" and "posterior".
     tangent : (B, D) or (D,) like x, vectors to which the flow map's Jacobian is applied:
         `Trajectory.tangent`, for the cost of one product per evaluation.
+    schedule : where starts and states live, x_t = α_t x̂, in place of the flow's own x̂; levels
+        stay σ = σ_t/α_t, and the trajectory tells their `times`. Tolerances are those of
+        x̂. Quantities and tangents are not converted: ask for them without a schedule.
     progress : show a progress bar on a terminal.
 
     Returns
@@ -117,7 +122,7 @@ def integrate(
     asked = _Asked(
         rtol, atol, max_steps, estimate_error, progress, frozenset(), save_at, sigma_max, sigma_min
     )
-    return _start(denoiser, x, asked, quantities, tangent, up=False)
+    return _start(denoiser, x, asked, quantities, tangent, up=False, schedule=schedule)
 
 
 def encode(
@@ -168,7 +173,14 @@ class _Asked(NamedTuple):
 
 
 def _start(
-    denoiser: Denoiser, x: Any, asked: _Asked, quantities: Any, tangent: Any, *, up: bool
+    denoiser: Denoiser,
+    x: Any,
+    asked: _Asked,
+    quantities: Any,
+    tangent: Any,
+    *,
+    up: bool,
+    schedule: NoiseSchedule | None = None,
 ) -> Trajectory:
     """Check everything, then run."""
     dim = dimension_of(denoiser, x)
@@ -178,6 +190,7 @@ def _start(
     least = 1e-300 if up else 0.0
     low = _check.number(asked.sigma_min, "sigma_min", low=least, high=_check.SIGMA_LIMIT)
     sigmas = _levels(high, low, asked.save_at)
+    start = enter(schedule, start, sigmas, "sigma_max and sigma_min")
     if low == 0 and not isinstance(denoiser, OptimalDenoiser):
         _check.fail(
             "sigma_min",
@@ -202,10 +215,17 @@ def _start(
         if given != shape:
             _check.fail("tangent", f"shape {given}", f"x's shape {shape}", "one per state")
         extra.capable(denoiser, "jacobian", "vectors", "tangent")
+    if schedule is not None and (names or tangent is not None):
+        _check.fail(
+            "quantities" if names else "tangent",
+            f"{', '.join(sorted(names)) or 'one'} together with a schedule",
+            "neither where states are in a schedule's coordinates",
+            "integrate without schedule=, from x/α (NoiseSchedule.to_ve)",
+        )
     _check.size(len(sigmas) * len(start), dim * (dim + 1 if "jacobian" in names else 1), "save_at")
     across = np.zeros(len(start))
     found = _flow(denoiser, start, sigmas[::-1] if up else sigmas, asked, direction, across)
-    return extra.cast(found, dtype)
+    return extra.cast(leave(schedule, found), dtype)
 
 
 def _flow(

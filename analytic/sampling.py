@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from . import _check, grids, solvers
 from ._progress import bar
 from .denoisers import Denoiser, apply, dimension_of
+from .noise import NoiseSchedule
+from .quantities import cast
 from .solvers import Churn, Node, Solver
-from .trajectory import Result, Trajectory
+from .trajectory import Result, Trajectory, enter, leave
 
 __all__ = ["sample"]
 
@@ -35,6 +37,7 @@ def sample(
     *,
     churn: float | Churn | None = None,
     seed: int | None = None,
+    schedule: NoiseSchedule | None = None,
     progress: bool = False,
 ) -> Trajectory:
     """Sample with a fixed grid.
@@ -49,6 +52,8 @@ def sample(
     churn : S_churn of EDM or `analytic.solvers.Churn`, for solvers of one step.
     seed : non-negative integer, for churn and ancestral steps, which need one. The noise of
         row b in step k depends on `seed`, k and b alone.
+    schedule : where starts and states live, x_t = α_t x̂, in place of the flow's own x̂; levels
+        stay σ = σ_t/α_t, and the trajectory tells their `times`.
     progress : show a progress bar on a terminal.
 
     Returns
@@ -73,6 +78,7 @@ def sample(
     dim = dimension_of(denoiser, x)
     now, _, dtype = _check.queries(x, dim)
     grid = _fit(grid, method)
+    now = enter(schedule, now, grid, "sigmas")
     _check.size(len(grid) * len(now), dim, "sigmas")
     calls, steps = 0, len(grid) - 1
 
@@ -112,14 +118,15 @@ def sample(
     last = float(grid[-1])
     outputs.append(now if last == 0 else apply(denoiser, now, last))
     finite = np.isfinite(now).all(axis=1)
-    return Trajectory(
+    run = Trajectory(
         grid,
-        np.stack(path).astype(dtype, copy=False),
-        np.stack(outputs).astype(dtype, copy=False),
+        np.stack(path),
+        np.stack(outputs),
         np.full(len(now), calls),
         np.full(len(now), np.nan),
         np.where(finite, Result.DONE, Result.NON_FINITE).astype(np.int64),
     )
+    return cast(leave(schedule, run), dtype)
 
 
 def _fit(grid: Floats, method: Solver) -> Floats:

@@ -2,7 +2,8 @@
 
 A trajectory holds the states x(σ) and the denoising outputs D(x(σ); σ) on one
 monotone grid of noise levels, for a batch of starts, and says how each of
-them ended.
+them ended. `enter` and `leave` are the one place where states change between the
+coordinates of a `NoiseSchedule`, x_t = α_t x̂, and those of the flow, x̂ at level s = σ_t/α_t.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _check
+from .noise import NoiseSchedule
 from .posterior import Posterior
 
-__all__ = ["Collapse", "Result", "Trajectory"]
+__all__ = ["Collapse", "Result", "Trajectory", "enter", "leave"]
 
 Floats = NDArray[Any]
 
@@ -72,7 +75,7 @@ class Trajectory:
     sigmas: Floats
     """(T,) noise levels, strictly decreasing; strictly increasing where made by `encode`."""
     states: Floats
-    """(T, B, D) states x(σ)."""
+    """(T, B, D) states x(σ); α x(σ) where made with a schedule, see `times`."""
     denoised: Floats
     """(T, B, D) D(x(σ); σ); at σ = 0 the state itself."""
     nfe: NDArray[np.int64]
@@ -108,6 +111,10 @@ class Trajectory:
     posterior: Posterior | None = None
     """Statistics with axes (T, B) before those of one query; at σ = 0 tr C and entropy are 0
     and log p and `top` have no value (NaN, index -1)."""
+    times: Floats | None = None
+    """(T,) times of the levels in the schedule that was given; None without one. With it,
+    `states` and `error` are in its coordinates, α times those of the flow; all else, `collapse`
+    too, stays as it is without."""
 
     @property
     def final(self) -> Floats:
@@ -161,9 +168,44 @@ class Trajectory:
             value = getattr(self, each.name)
             if each.name in _BY_ROW:
                 parts[each.name] = value if value is None else value[rows]
-            elif each.name != "sigmas" and each.name not in parts:
+            elif each.name not in ("sigmas", "times") and each.name not in parts:
                 parts[each.name] = value if value is None else value[:, rows]
         return replace(self, **parts)
+
+
+def enter(schedule: NoiseSchedule | None, x: Floats, sigmas: Floats, argument: str) -> Floats:
+    """Starts (B, D) of a schedule at the first of the levels (T,), as starts x/α of the flow.
+
+    Raises
+    ------
+    ValueError, TypeError
+        naming the argument, if a level is not one of the schedule's.
+    """
+    if schedule is None:
+        return x
+    if not isinstance(schedule, NoiseSchedule):
+        _check.fail(
+            "schedule",
+            _check.show(schedule),
+            "a NoiseSchedule or None",
+            "NoiseSchedule.vp(), for instance",
+            TypeError,
+        )
+    schedule.levels(sigmas, argument)
+    return _check.queries(x / schedule.scale(sigmas[0]), x.shape[1])[0]
+
+
+def leave(schedule: NoiseSchedule | None, found: Trajectory) -> Trajectory:
+    """A trajectory of the flow in the coordinates of the schedule."""
+    if schedule is None:
+        return found
+    scale = schedule.scale(found.sigmas)
+    return replace(
+        found,
+        states=scale[:, None, None] * found.states,
+        error=scale[-1] * found.error,
+        times=schedule.time(found.sigmas),
+    )
 
 
 _BY_ROW = ("nfe", "error", "result", "noise")

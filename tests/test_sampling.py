@@ -1,4 +1,4 @@
-"""Grids, noise, the sampling loop and its solvers, mean shift, and the flow's field."""
+"""Noise, the sampling loop and its solvers, mean shift, and the flow's field."""
 
 from __future__ import annotations
 
@@ -17,74 +17,6 @@ from analytic.exact import gaussian_flow, quantile_flow
 from analytic.trajectory import Result
 
 GAUSS = GaussianDenoiser([1.0, -0.5], [[1.0, 0.3], [0.3, 0.4]])
-
-
-# Grids
-
-
-def test_karras_grid() -> None:
-    """EDM's 18 levels, from the formula written out."""
-    found = grids.polynomial(18)
-    for k, sigma in enumerate(found):
-        root = 80 ** (1 / 7) + k / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))
-        assert sigma == pytest.approx(root**7, rel=1e-13)
-    assert found[0] == 80.0
-    assert found[-1] == 0.002
-    # the first levels as printed by other implementations of EDM
-    np.testing.assert_allclose(found[1:3], [57.586, 40.7856], rtol=1e-5)
-
-
-def test_exponent_one_gives_equal_steps_and_zero_is_allowed() -> None:
-    np.testing.assert_allclose(grids.polynomial(5, 8.0, 0.0, rho=1), [8, 6, 4, 2, 0], atol=1e-15)
-    assert grids.polynomial(5, 80.0, 0.0)[-1] == 0.0
-    np.testing.assert_array_equal(grids.polynomial(2, 3.0, 1.0), [3.0, 1.0])
-
-
-@given(st.integers(2, 200), st.floats(-4, 4), st.floats(0.1, 8), st.floats(0.5, 20))
-def test_grids_decrease_between_exact_ends(n: int, low: float, span: float, rho: float) -> None:
-    ends = 10.0 ** (low + span), 10.0**low
-    found = grids.polynomial(n, *ends, rho=rho)
-    assert found.shape == (n,)
-    assert (np.diff(found) < 0).all()
-    assert (found[0], found[-1]) == ends
-
-
-@pytest.mark.parametrize(
-    ("args", "options", "kind", "words"),
-    [
-        ((1,), {}, ValueError, "n: got 1"),
-        ((0,), {}, ValueError, "n: got 0"),
-        ((2.0,), {}, TypeError, "n: got 2.0"),
-        ((5, 1.0, 1.0), {}, ValueError, "sigma_max: got 1.0, expected more than"),
-        ((5, 1.0, 2.0), {}, ValueError, "sigma_max: got 1.0, expected more than"),
-        ((5, 1.0, -1.0), {}, ValueError, "sigma_min: got -1.0"),
-        ((5, np.inf), {}, ValueError, "sigma_max: got inf"),
-        ((5,), {"rho": 0.0}, ValueError, "rho: got 0.0"),
-        ((5,), {"rho": -7.0}, ValueError, "rho: got -7.0"),
-        ((5,), {"rho": "7"}, TypeError, "rho: got '7'"),
-    ],
-)
-def test_bad_grids(args: Any, options: Any, kind: type[Exception], words: str) -> None:
-    with pytest.raises(kind, match=f"^{words}"):
-        grids.polynomial(*args, **options)
-
-
-@pytest.mark.parametrize(
-    ("sigmas", "words"),
-    [
-        ([1.0, 1.0], r"1.0.* followed by .*1.0.* at index 0"),
-        ([3.0, 2.0, 2.5], r"2.0.* followed by .*2.5.* at index 1"),
-        ([1.0], r"shape \(1,\)"),
-        (1.0, r"shape \(\)"),
-        ([[2.0, 1.0]], r"shape \(1, 2\)"),
-        ([2.0, np.nan], "nan"),
-        ([2.0, 1.0, -1.0], "levels from"),
-        ([1e151, 1.0], "levels from"),
-    ],
-)
-def test_broken_grids_say_where(sigmas: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=f"^sigmas: got .*{words}"):
-        an.sample(GAUSS, [[0.0, 0.0]], sigmas)
 
 
 # Noise
