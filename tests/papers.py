@@ -388,8 +388,8 @@ def unipc(
         target = [factorial(j) * h * phi(j + 1, -h) / scale for j in range(1, p + 1)]
 
         def solve(size: int, r: list[float] = ratios, b: list[float] = target) -> Floats:
-            matrix = np.array([[r[m] ** j for m in range(size)] for j in range(size)])
-            return np.linalg.solve(matrix, np.array(b[:size]))
+            matrix = np.array([[r_m**j for r_m in r[:size]] for j in range(size)])
+            return np.linalg.solve(matrix.reshape(size, size), np.array(b[:size]))
 
         base = t / s * x - np.expm1(-h) * model_s
         a = [0.5] if p == 2 else solve(p - 1)
