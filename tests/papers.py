@@ -60,8 +60,7 @@ def _begin(
     return (first_analytic if afs else denoise), np.array(x, dtype=np.float64), grid
 
 
-_UNIT_NODES, _UNIT_WEIGHTS = np.polynomial.legendre.leggauss(30)
-_UNIT_NODES, _UNIT_WEIGHTS = (_UNIT_NODES + 1) / 2, _UNIT_WEIGHTS / 2
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(30)
 
 
 def phi(k: int, z: float) -> float:
@@ -73,9 +72,9 @@ def phi(k: int, z: float) -> float:
     pieces = max(1, int(np.ceil(abs(z) / 4)))
     total = 0.0
     for j in range(pieces):
-        delta = (j + _UNIT_NODES) / pieces
+        delta = (j + (_NODES + 1) / 2) / pieces
         value = np.exp((1 - delta) * z) * delta ** (k - 1) / factorial(k - 1)
-        total += float(_UNIT_WEIGHTS @ value) / pieces
+        total += float(_WEIGHTS @ value) / (2 * pieces)
     return total
 
 
@@ -443,10 +442,10 @@ def vp_time(sigma: Any, beta_min: float = 0.1, beta_max: float = 20.0) -> Any:
 def adams_weights(nodes: Sequence[float], s: float, t: float, clock: Clock) -> list[float]:
     """∫_s^t L_j(clock(σ)) dσ, L_j the Lagrange polynomials of clock(nodes); s > t ≥ 0.
 
-    Gauss-Legendre with 20 nodes on panels short against the distance to the branch points of
+    Gauss-Legendre with 30 nodes on panels short against the distance to the branch points of
     τ (at ±i β_min/√(2 β_d) = ±0.0158 i): exact to round-off.
     """
-    unit, weight = np.polynomial.legendre.leggauss(20)
+    unit, weight = _NODES, _WEIGHTS
     ends = [s]
     while ends[-1] > t:
         # 0.7 keeps the panel's Bernstein ellipse wide; below 0.005 all is smooth
