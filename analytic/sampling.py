@@ -155,7 +155,7 @@ def _churn(churn: Any, method: Solver) -> Churn | None:
     if churn is None:
         return None
     noise = churn if isinstance(churn, Churn) else Churn(_check.number(churn, "churn", low=0.0))
-    if method.memory > 1 or method.eta > 0:
+    if not _takes_churn(method):
         single = [name for name in solvers.names() if _takes_churn(solvers.get(name))]
         _check.fail(
             "churn",
@@ -167,12 +167,12 @@ def _churn(churn: Any, method: Solver) -> Churn | None:
 
 
 def _takes_churn(method: Solver) -> bool:
-    return method.memory == 1 and method.correct is None and method.eta == 0
+    return method.memory == 1 and method.correct is None and method.eta is None
 
 
 def _generator(seed: Any, method: Solver, noise: Churn | None) -> Any:
     """Noise for step k that takes x from one level to a higher one."""
-    if method.eta == 0 and noise is None:
+    if method.eta is None and noise is None:
         if seed is not None:
             _check.fail(
                 "seed",
@@ -180,6 +180,8 @@ def _generator(seed: Any, method: Solver, noise: Churn | None) -> Any:
                 f"none: {method.label} without churn draws nothing",
                 "drop it, or pass churn or solver='ancestral'",
             )
+        return None
+    if seed is None and not method.eta and noise is None:
         return None
     if seed is None:
         _check.fail("seed", "None", "a seed for the noise", "pass a non-negative integer")

@@ -83,8 +83,8 @@ class Solver:
     """Whether the step has a value at t = 0; Euler's is taken there if not."""
     lower_order_final: bool = False
     """Whether a step uses no more nodes than there are steps left, itself included."""
-    eta: float = 0.0
-    """Share of the noise that an ancestral step renews, 0 none, 1 all."""
+    eta: float | None = None
+    """Share of the noise that an ancestral step renews, 0 none, 1 all; None for other solvers."""
     afs: bool = False
     """Analytical first step: ε = x/√(1 + σ²) at the first level, without an evaluation
     (Dockhorn et al. 2022, https://arxiv.org/abs/2210.05475)."""
@@ -144,11 +144,11 @@ def euler_step(x: Floats, denoised: Floats, s: Any, t: Any) -> Floats:
     return share * x + (1 - share) * denoised
 
 
-def split(s: float, t: float, eta: float) -> tuple[float, float]:
+def split(s: float, t: float, eta: float | None) -> tuple[float, float]:
     """(σ_down, σ_up), σ_down² + σ_up² = t²: where an ancestral step from s to t goes without
     noise, and the noise that takes it to t; η = 1 is the posterior of DDPM.
     """
-    if eta == 0:
+    if not eta:
         return t, 0.0
     up = min(t, eta * t * math.sqrt((s - t) * (s + t)) / s)
     return math.sqrt((t - up) * (t + up)), up
@@ -265,10 +265,6 @@ def _slope_adams(clock: Clock) -> Weights:
     return lambda levels, t: _adams(clock, levels, levels[0], t, outputs=False)
 
 
-def _output_adams(clock: Clock) -> Weights:
-    return lambda levels, t: _adams(clock, levels, levels[0], t, outputs=True)
-
-
 def _uniform_adams(levels: Floats, t: float) -> Floats:
     """The weights of equal steps, whatever the levels."""
     return (t - levels[0]) * _ADAMS_BASHFORTH[len(levels)]
@@ -297,21 +293,24 @@ def _halved(total: float, levels: Floats, t: float) -> Floats:
     return total * np.array([1 + half, -half])
 
 
-def _released_third(outputs: bool) -> Weights:
-    """Third-order weights as in the authors' program, which take half of the second
-    difference and so are of order 2.
+def _third(outputs: bool, released: bool) -> Weights:
+    """Adams in log σ with three nodes, after a step with two. The authors' program takes half of
+    the second difference, and so is of order 2.
     """
 
     def weights(levels: Floats, t: float) -> Floats:
         s = levels[0]
         if len(levels) < 3:
             return _halved(1 - t / s if outputs else t - s, levels, t)
+        exact = _adams(LOG, levels, s, t, outputs)
+        if not released:
+            return exact
         sigma, weight = _measure(LOG, s, t, outputs)
         square = (np.log(sigma / s) / math.log(t / s)) ** 2 @ weight
         near, far = _ratios(levels, t)
         gap = far - near
         second = np.array([1 / near, -1 / near - 1 / gap, 1 / gap]) / far
-        return _adams(LOG, levels, s, t, outputs) - 0.5 * square * second
+        return exact - 0.5 * square * second
 
     return weights
 
@@ -423,18 +422,21 @@ def dpm_2m(*, lower_order_final: bool = False) -> Solver:
 
 def dpmpp_3m(*, variant: str = "exact", lower_order_final: bool = False) -> Solver:
     """Adams on D in log σ with three nodes; variant "released" as the authors' program."""
-    exact = _check.choice(variant, "variant", ("exact", "released")) == "exact"
-    step = _on_outputs(_output_adams(LOG) if exact else _released_third(outputs=True))
-    solver = Solver("dpmpp_3m", 3 if exact else 2, 1, step, _DPM_SOLVER_PP, memory=3)
+    solver = _third_order("dpmpp_3m", variant, outputs=True)
     return _final(solver, lower_order_final)
 
 
 def dpm_3m(*, variant: str = "exact", lower_order_final: bool = False) -> Solver:
     """Adams on ε in log σ with three nodes; variant "released" as the authors' program."""
-    exact = _check.choice(variant, "variant", ("exact", "released")) == "exact"
-    step = _on_slopes(_slope_adams(LOG) if exact else _released_third(outputs=False))
-    solver = Solver("dpm_3m", 3 if exact else 2, 1, step, _DPM_SOLVER_PP, memory=3)
+    solver = _third_order("dpm_3m", variant, outputs=False)
     return _final(solver, lower_order_final)
+
+
+def _third_order(name: str, variant: str, outputs: bool) -> Solver:
+    released = _check.choice(variant, "variant", ("exact", "released")) == "released"
+    weights = _third(outputs, released)
+    step = _on_outputs(weights) if outputs else _on_slopes(weights)
+    return Solver(name, 2 if released else 3, 1, step, _DPM_SOLVER_PP, memory=3)
 
 
 def _final(solver: Solver, lower: bool) -> Solver:
