@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 from . import _check
 
-__all__ = ["NoiseSchedule", "dimension", "noise"]
+__all__ = ["NoiseSchedule", "dimension", "linear_time", "noise"]
 
 Floats = NDArray[np.float64]
 Map = Callable[[Any], Any]
@@ -419,6 +419,12 @@ class _VE:
         return np.ones_like(level)
 
 
+def linear_time(integral: Any, beta_min: float, beta_max: float) -> Any:
+    """t of B = ∫β for a linear β: the root of a quadratic, in the form that does not cancel."""
+    root = np.sqrt(beta_min**2 + 2 * (beta_max - beta_min) * integral)
+    return 2 * integral / np.where(integral > 0, beta_min + root, 1.0)
+
+
 @dataclass(frozen=True)
 class _VP:
     beta_min: float
@@ -432,10 +438,8 @@ class _VP:
         return t * (self.beta_min + (0.5 * (self.beta_max - self.beta_min)) * t)
 
     def inverse(self, integral: Any) -> Any:
-        """t of B: the root of a quadratic, in the form that does not cancel."""
-        root = np.sqrt(self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * integral)
-        found = 2 * integral / np.where(integral > 0, self.beta_min + root, 1.0)
-        return np.minimum(found, 1.0)
+        """t of B, in the domain."""
+        return np.minimum(linear_time(integral, self.beta_min, self.beta_max), 1.0)
 
     def alpha(self, t: Any) -> Any:
         return np.exp(-0.5 * self.integral(t))

@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _check
+from .noise import linear_time
 
 __all__ = ["Churn", "Node", "Solver", "euler_step", "get", "names"]
 
@@ -206,17 +207,15 @@ def _same(sigma: Any) -> Any:
     return sigma
 
 
-BETA_MIN, BETA_SPAN = 0.1, 19.9
-"""β(t) = BETA_MIN + BETA_SPAN t of the VP process, whose time is the clock of DEIS."""
+BETA_MIN, BETA_MAX = 0.1, 20.0
+"""β at the ends of the VP process, whose time is the clock of DEIS."""
 
-_BEND = math.sqrt(-math.expm1(-(BETA_MIN**2) / (2 * BETA_SPAN)))
+_BEND = math.sqrt(-math.expm1(-(BETA_MIN**2) / (2 * (BETA_MAX - BETA_MIN))))
 """The VP time has branch points at σ = ± i _BEND and ± i: u = asinh(σ/_BEND) keeps both away."""
 
 
 def _vp_time(sigma: Any) -> Any:
-    """t with 1 + σ² = exp(∫_0^t β)."""
-    grown = np.log1p(np.square(sigma))
-    return 2 * grown / (BETA_MIN + np.sqrt(BETA_MIN**2 + 2 * BETA_SPAN * grown))
+    return linear_time(np.log1p(np.square(sigma)), BETA_MIN, BETA_MAX)
 
 
 LINEAR = Clock(_same, _same, _same, np.ones_like)

@@ -106,7 +106,8 @@ def _vp_clock_gamma(p: float, s: float, t: float) -> float:
     """DEIS-tAB1: -2K(s-p)/h², K = ∫_s^t (τ(σ) - τ(s))/(τ(p) - τ(s)) dσ, by Gauss in log σ."""
     nodes, weights = np.polynomial.legendre.leggauss(80)
     sigma = np.exp(math.log(s) + 0.5 * (nodes + 1) * math.log(t / s))
-    beta, span = solvers.BETA_MIN, solvers.BETA_SPAN
+    beta = solvers.BETA_MIN
+    span = solvers.BETA_MAX - beta
 
     def clock(level: Any) -> Any:
         grown = np.log1p(np.square(level))
