@@ -1,6 +1,6 @@
 """The command line.
 
-    analytic verify [--data NAME|FILE ...] [--claims A1,C4] [--quick] [--seed N] [--out DIR]
+    analytic verify [--data NAME|FILE ...] [--claims A1,C*] [--quick] [--seed N] [--out DIR]
     analytic explain CLAIM
 
 `verify` checks the claims on data sets and writes `report.json`, a
@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--n", type=int, help="number of points of every data set")
     check.add_argument(
-        "--claims", default="all", help=f"ids separated by commas ({', '.join(registry)}) or all"
+        "--claims",
+        default="all",
+        help=f"ids or patterns like C*, separated by commas ({', '.join(registry)}), or all",
     )
     check.add_argument(
         "--jobs",

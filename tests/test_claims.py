@@ -234,3 +234,33 @@ def test_explain_and_errors() -> None:
         an.verify(D, points, sigma_max=1e-3)
     with pytest.raises(ValueError, match="seed"):
         an.verify(D, points, seed=-1)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("C1,A1", ["A1", "C1"]),
+        ("A?,A1", [name for name in IDS if name.startswith("A")]),
+        (["E*", " D1 "], [name for name in IDS if name.startswith("E") or name == "D1"]),
+        ("*", IDS),
+        ("all", IDS),
+    ],
+)
+def test_claims_are_selected_by_pattern_in_the_order_of_the_theory(
+    given: object, expected: list[str]
+) -> None:
+    assert [claim.id for claim in claims.select(given)] == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "words"),
+    [
+        ("A1,Z*", ValueError, "claims: got 'Z\\*', expected one of A1"),
+        ("", ValueError, "claims: got ''"),
+        ([], ValueError, "claims: got an empty selection"),
+        (3, TypeError, "claims: got 3"),
+    ],
+)
+def test_claims_that_do_not_exist(given: object, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=f"^{words}"):
+        claims.select(given)

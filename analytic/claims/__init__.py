@@ -11,6 +11,7 @@ supports a claim, it does not prove it.
 
 from __future__ import annotations
 
+import fnmatch
 import platform
 from collections.abc import Iterable, Mapping
 from importlib import metadata
@@ -40,12 +41,16 @@ registry: Mapping[str, Claim] = MappingProxyType(
 
 
 def select(claims: str | Iterable[str]) -> tuple[Claim, ...]:
-    """Claims by id: "all", a comma-separated string, or an iterable of ids."""
+    """Claims by id or pattern: "all", "A*,D1", or an iterable of ids and patterns (`fnmatch`)."""
     if isinstance(claims, str):
         claims = list(registry) if claims == "all" else claims.split(",")
     if not isinstance(claims, Iterable):
         _check.fail("claims", _check.show(claims), "ids or 'all'", "name claims", TypeError)
-    names = [_check.choice(str(name).strip(), "claims", registry) for name in claims]
+    names: set[str] = set()
+    for each in claims:
+        pattern = str(each).strip()
+        found = fnmatch.filter(registry, pattern)
+        names.update(found or [_check.choice(pattern, "claims", registry)])
     if not names:
         _check.fail("claims", "an empty selection", "ids or 'all'", "name at least one claim")
     return tuple(registry[name] for name in registry if name in names)
@@ -78,7 +83,7 @@ def verify(
     denoiser : a denoiser, or a `Subject` that also replaces flow, sampler or
         certificate.
     points : the data, a `PointSet` or (N, D) array.
-    claims : "all", "A1,C4", or an iterable of ids.
+    claims : "all", "A1,C*", or an iterable of ids and patterns.
     seed : the same seed gives the same report.
     quick : fewer cases.
     sigma_max, sigma_min : range of noise levels, in data units; by default 80
