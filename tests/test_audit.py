@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -184,9 +185,9 @@ FAULTS: dict[str, tuple[Sampler, int, Any, set[str], str]] = {
     "last sigma twice": (last_sigma_twice, 1, None, {"repeats"}, "a last σ twice"),
     "last sigma twice, heun": (heun_last_sigma_twice, 2, None, {"repeats"}, "same"),
     "last step repeated": (
-        last_step_repeated, 1, 1, {"endpoint"}, "1 steps from σ_n",
+        last_step_repeated, 1, 1, {"endpoint"}, "0.98 steps from σ_n",
     ),
-    "one step short": (one_step_short, 1, 1, {"endpoint", "nfe"}, "1 steps from σ_n"),
+    "one step short": (one_step_short, 1, 1, {"endpoint", "nfe"}, "0.98 steps from σ_n"),
     "one level late": (one_level_late, 1, None, {"levels", "state", "endpoint"}, "level 1"),
     "neighbour's sigma": (neighbours_sigma, 1, 1, {"levels", "state"}, "1 steps"),
     "predictor's sigma": (predictors_sigma, 2, 2, {"state", "order"}, "1 steps ahead"),
@@ -232,7 +233,7 @@ def test_tables(found: Audit) -> None:
     assert [row[1] for row in rows[:7]] == [8, 16, 32, 64, 128, 256, 512]
     assert [row[2] for row in rows[:3]] == [16, 32, 64]
     assert {row[0] for row in rows} == {"gaussian", "line", "two_points", "four"}
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in pairwise(rows):
         if before[0] == after[0]:
             assert after[4] == pytest.approx(np.log2(before[3] / after[3]))
 
@@ -346,8 +347,6 @@ def test_single_precision_is_read_above_its_noise() -> None:
 
 def test_an_exact_sampler_has_no_order() -> None:
     """Nothing but round-off: no slope is read into it."""
-    normal = an.GaussianDenoiser(np.zeros(1), np.zeros((1, 1)))
-    assert np.array_equal(normal([[1.0]], 1.0), [[0.0]])
     found = an.audit("euler", np.array([[0.25], [0.25]]))
     assert np.isnan(found["order/points"].measured)
     assert found["order/points"].verdict is Status.INCONCLUSIVE
@@ -425,7 +424,7 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "NaN": (lambda: an.audit(gives_nan), ValueError, "NaN or infinity"),
     "no calls": (lambda: an.audit(never_calls), ValueError, "no call of the denoiser"),
     "negative level": (lambda: an.audit(negative_sigma), ValueError, "handed to the denoiser"),
-    "text": (lambda: an.audit(lambda *_: "x"), ValueError, "no call|sampler"),
+    "text": (lambda: an.audit(lambda *_: "x"), TypeError, "sampler: got an array"),
     "order": (lambda: an.audit(euler, order=0), ValueError, "order: got 0"),
     "order of ours": (lambda: an.audit("euler", order=1.5), TypeError, "order"),
     "nfe": (lambda: an.audit(euler, nfe=0), ValueError, "nfe: got 0"),

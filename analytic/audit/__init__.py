@@ -163,7 +163,7 @@ def audit(
         in VE coordinates, deterministic, of a state per start. One with a method
         `levels(n)` → (n + 1,) makes its own grid of n steps and is handed that; one with
         attributes `name`, `order`, `nfe` promises these, and with `eps` declares the relative
-        rounding it works with.
+        rounding it works with; `sizes` are numbers of steps to measure the order at.
     points : `PointSet` or (N, D) array to measure on instead of two moons and digits.
     order : promised order, at least; default: what the sampler says, or none.
     nfe : promised evaluations per start: an integer per step, or a callable of the number of
@@ -204,7 +204,7 @@ def audit(
     findings += _checks.local(who, gaussian, grid, first)
     findings.append(_checks.jump(who, gaussian, first))
     curves, work = [], []
-    with bar(len(problems) * len(SIZES) + len(data) * len(WORK), "auditing", shown) as advance:
+    with bar(len(problems) * len(who.sizes or SIZES) + len(data) * len(WORK), "auditing", shown) as advance:
         for problem in problems:
             curves.append(_curve(who, problem, grid, count, seed, advance))
         for problem in data:
@@ -246,7 +246,7 @@ def _curve(
     z = _checks.standard(count, problem.dim, seed)
     errors, steps, nfe = [], [], []
     reference: tuple[Floats, float] | None = None
-    for size in SIZES:
+    for size in who.sizes or SIZES:
         sigmas = who.grid(grid, size, problem.high, problem.low)
         x = sigmas[0] * z
         run = who.run(problem.denoiser, x, sigmas)

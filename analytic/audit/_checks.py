@@ -42,6 +42,7 @@ COUNTED = (6, 11, 24)
 TO_ZERO = (0.3, 0.25, 0.2, 0.15, 0.1, 0.0)
 JUMP = 1.5
 """Error at σ = 0 in those of the exact jump that the last step may have."""
+_STALE = "ends in the denoising output of an earlier state"
 OWN = 128
 """Steps at which a sampler with a grid of its own is looked at."""
 
@@ -120,21 +121,19 @@ def convergence(curves: Iterable[Curve], found: Iterable[Estimate]) -> Finding:
 
 def evaluations(subject: Subject, problem: Problem, grid: Grid, start: Floats) -> list[Finding]:
     """Counts, and the levels of the calls. `start`: (B, D) standard normal."""
-    counted, ok = [], True
+    counted, wrong = [], None
     for steps in COUNTED:
         sigmas = subject.grid(grid, steps, problem.high, problem.low)
-        run = subject.run(problem.denoiser, sigmas[0] * start, sigmas)
-        promised = subject.nfe(steps) if subject.nfe else None
-        counted.append((steps, run.nfe, promised))
-        ok &= promised is None or run.nfe == promised
-    steps, nfe, promised = next((c for c in counted if c[1] != c[2]), counted[-1])
+        nfe = subject.run(problem.denoiser, sigmas[0] * start, sigmas).nfe
+        promised = subject.nfe(steps) if subject.nfe else nfe
+        counted.append((steps, nfe, promised))
+        wrong = counted[-1] if nfe != promised and wrong is None else wrong
     words = ", ".join(f"{nfe:g} in {steps} steps" for steps, nfe, _ in counted)
+    steps, nfe, promised = wrong or counted[-1]
+    bad = f"{words}; {promised:g} promised in {steps}"
+    count = Finding.of("nfe", wrong is None, nfe, promised, words, bad)
     if subject.nfe is None:
         count = _untested("nfe", f"{words}; nothing promised", nfe / steps)
-    else:
-        count = Finding.of(
-            "nfe", ok, nfe, promised, words, f"{words}; {promised} promised in {steps}"
-        )
     sigmas = subject.grid(grid, OWN if subject.levels else STEPS, problem.high, problem.low)
     run = subject.run(problem.denoiser, sigmas[0] * start, sigmas, trace=True)
     return [count, _levels(run, sigmas, subject), _repeats(run)]
@@ -236,12 +235,14 @@ def local(subject: Subject, problem: Problem, grid: Grid, start: Floats) -> list
         return [paired, _untested("endpoint", "the sampler goes to σ = 0 and returns no states")]
     ahead = offset(last[1], last[0])
     stale = _output_of(run.final, run.calls) if run.sigmas[-1] > 0 else None
-    bad = f"the final state is {abs(ahead):.2g} steps from σ_n, at about σ = {last[0] + ahead * step:.4g}"
+    about = last[0] + ahead * step
+    bad = f"the final state is {abs(ahead):.2g} steps from σ_n, at about σ = {about:.4g}"
     if stale is not None:
-        words = (
-            "an earlier state" if stale.sigma > sigmas[-1] * (1 + SAME_LEVEL) else "the last state"
+        early = stale.sigma > sigmas[-1] * (1 + SAME_LEVEL)
+        bad = (
+            "the final state is no state at σ_n but the denoising output of "
+            f"{'an earlier' if early else 'the last'} state, at σ = {stale.sigma:.6g}"
         )
-        bad = f"the final state is no state at σ_n but the denoising output of {words}, at σ = {stale.sigma:.6g}"
     moved = run.states is not None and not _same(run.states[0], x)
     if moved:
         bad = "the first state returned is not the start"
@@ -299,7 +300,7 @@ def _last_step(run: Run, sigmas: Floats) -> Finding:
         found.sigma,
         level,
         f"ends in the denoising output of the state at the last positive σ = {level:.4g}",
-        f"ends in the denoising output of an earlier state, at σ = {found.sigma:.6g}, not {level:.6g}",
+        f"{_STALE}, at σ = {found.sigma:.6g}, not {level:.6g}",
     )
 
 
@@ -330,7 +331,7 @@ def jump(subject: Subject, problem: Problem, start: Floats) -> Finding:
     share = _rms(run.final - exact[-1]) / honest
     used = _output_of(run.final, run.calls)
     if used is not None and used.sigma > TO_ZERO[-2] * (1 + SAME_LEVEL):
-        words = f"ends in the denoising output of an earlier state, at σ = {used.sigma:g}, not {TO_ZERO[-2]:g}"
+        words = f"{_STALE}, at σ = {used.sigma:g}, not {TO_ZERO[-2]:g}"
         return Finding("zero", Status.FAILS, share, 1.0, words)
     words = f"error at σ = 0 in that of the denoising output of the state before: {share:.3g}"
     verdict = Status.HOLDS if share <= JUMP else Status.INCONCLUSIVE

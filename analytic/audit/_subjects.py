@@ -109,6 +109,8 @@ class Subject:
     nfe: Callable[[int], int] | None
     levels: Callable[[int], Floats] | None = None
     """Number of steps to its own grid, where it does not take ours."""
+    sizes: tuple[int, ...] | None = None
+    """Numbers of steps to measure the order at, if not the usual ones."""
     eps: float = 0.0
     """Relative rounding that it declares."""
     jump: bool = False
@@ -172,11 +174,12 @@ def subject(
     promised = getattr(sampler, "order", None) if order is None else order
     own = getattr(sampler, "levels", None)
     return Subject(
-        name=getattr(sampler, "name", None) or getattr(sampler, "__name__", type(sampler).__name__),
+        name=str(getattr(sampler, "name", getattr(sampler, "__name__", type(sampler).__name__))),
         invoke=_invoke(sampler, own is not None),
         order=None if promised is None else _check.integer(promised, "order", low=1, high=20),
         nfe=counts(getattr(sampler, "nfe", None) if nfe is None else nfe),
         levels=own,
+        sizes=getattr(sampler, "sizes", None),
         eps=float(getattr(sampler, "eps", 0.0)),
         forms={name: _invoke(other, own is not None) for name, other in others.items()},
         form=form,
@@ -186,7 +189,7 @@ def subject(
 def counts(nfe: Any) -> Callable[[int], int] | None:
     """A promised number of evaluations: per step, or as a function of the number of steps."""
     if nfe is None or callable(nfe):
-        return nfe  # type: ignore[no-any-return]
+        return nfe
     each = _check.integer(
         nfe, "nfe", low=1, remedy="give evaluations per step, or a callable of the number of steps"
     )
