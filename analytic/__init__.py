@@ -13,6 +13,7 @@ Numba, SciPy and plotting load on first use.
 """
 
 from . import claims, datasets, geometry, grids, plotting, solvers
+from .audit import Audit, audit
 from .claims import verify
 from .collapse import certificate
 from .denoisers import (
@@ -34,6 +35,7 @@ from .trajectory import Trajectory
 __version__ = "0.1.0"
 
 __all__ = [
+    "Audit",
     "Denoiser",
     "GaussianDenoiser",
     "GaussianMixtureDenoiser",
@@ -45,6 +47,7 @@ __all__ = [
     "SmoothedDenoiser",
     "Trajectory",
     "Verdict",
+    "audit",
     "certificate",
     "claims",
     "datasets",

@@ -2,24 +2,29 @@
 
     analytic verify [--data NAME|FILE ...] [--claims A1,C*] [--quick] [--seed N] [--out DIR]
     analytic explain CLAIM
+    analytic audit SOLVER|MODULE:FUNCTION [--data NAME|FILE] [--order K] [--nfe K] [--json FILE]
 
 `verify` checks the claims on data sets and writes `report.json`, a
 self-contained `report.html`, and PDF and PNG figures. Exit codes: 0 every
-theorem holds, 1 one fails, 2 bad input, 130 interrupted.
+theorem holds, 1 one fails, 2 bad input, 130 interrupted. `audit` measures a sampler
+against the exact flow: 0 no promise is broken, 1 one is.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from . import __version__, _check, datasets, plotting
+from . import __version__, _check, datasets, peers, plotting, solvers
 from ._progress import Advance
 from ._workers import run
+from .audit import audit
 from .claims import explain, noise_range, registry, select, verify
 from .denoisers import OptimalDenoiser
 from .kernels import threads
@@ -91,12 +96,82 @@ def _parser() -> argparse.ArgumentParser:
     words = verbs.add_parser("explain", help="print a claim: statement, domain, proof idea, source")
     words.add_argument("claim", help=f"one of {', '.join(registry)}")
     words.set_defaults(run=_explain)
+
+    test = verbs.add_parser(
+        "audit",
+        help="measure a sampler against the exact flow",
+        description="Measure a sampler's order, evaluations, levels and end against the exact flow.",
+    )
+    test.add_argument(
+        "sampler",
+        metavar="SOLVER|MODULE:FUNCTION",
+        help=f"one of {', '.join(solvers.names())}; or a callable (denoiser, x, sigmas), or a "
+        "scheduler class of diffusers, such as diffusers:HeunDiscreteScheduler",
+    )
+    test.add_argument("--data", help="a data set or a file, as for verify (default: moons, digits)")
+    test.add_argument("--n", type=int, help="number of points (default: 100)", default=100)
+    test.add_argument("--order", type=int, help="the order it promises, at least")
+    test.add_argument("--nfe", type=int, help="the evaluations per step it promises")
+    test.add_argument(
+        "--parametrization", default="x0", help="what its model returns: x0, eps, v or flow"
+    )
+    test.add_argument("--starts", type=int, default=16, help="number of starts (default: 16)")
+    test.add_argument("--seed", type=int, default=0, help="same seed, same audit (default: 0)")
+    test.add_argument("--json", type=Path, help="also write everything to this file")
+    test.set_defaults(run=_audit)
     return parser
 
 
 def _explain(options: argparse.Namespace) -> int:
     print(explain(options.claim))
     return 0
+
+
+def _audit(options: argparse.Namespace) -> int:
+    sampler = _sampler(options.sampler)
+    if options.json is not None:
+        _writable(options.json.parent, "--json")
+    seed = _check.seed(options.seed, "--seed")
+    points = None
+    if options.data is not None:
+        points = datasets.resolve(options.data, n=options.n, seed=seed, progress=True)
+    found = audit(
+        sampler,
+        points,
+        order=options.order,
+        nfe=options.nfe,
+        parametrization=options.parametrization,
+        starts=options.starts,
+        seed=seed,
+        progress=True,
+    )
+    print(found.explain())
+    if options.json is not None:
+        found.to_json(options.json)
+    return 0 if found.holds else 1
+
+
+def _sampler(name: str) -> Any:
+    """A solver's name as it is, or what a module holds."""
+    module, colon, inner = name.partition(":")
+    if not colon:
+        return solvers.get(name)
+    if module == "diffusers":
+        return peers.scheduler(inner)
+    sys.path.insert(0, "")  # as `python -m` does
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        _check.fail(
+            "sampler",
+            f"{name!r} ({error})",
+            "module:function of a module that can be imported",
+            "check its name, and that it is on the path",
+        )
+    finally:
+        sys.path.remove("")
+    options = [each for each in vars(found) if callable(getattr(found, each)) and each[0] != "_"]
+    return getattr(found, _check.choice(inner, f"a callable of {module}", options))
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -141,7 +216,7 @@ def _run(
     )
 
 
-def _writable(folder: Path) -> None:
+def _writable(folder: Path, argument: str = "--out") -> None:
     """Make sure that files can be written in the folder, or that it can be made; make nothing."""
     place = folder
     while not place.exists() and place != place.parent:
@@ -151,7 +226,7 @@ def _writable(folder: Path) -> None:
             pass
     except OSError as error:
         _check.fail(
-            "--out", f"{str(folder)!r} ({error.strerror})", "a writable folder", "name another one"
+            argument, f"{str(folder)!r} ({error.strerror})", "a writable folder", "name another one"
         )
 
 

@@ -17,28 +17,17 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _check, _html
+from ._outcome import Status, plain, write_atomic
 
 __all__ = ["Evidence", "Report", "Status", "Verdict", "write_atomic"]
-
-
-class Status(StrEnum):
-    """Outcome of a check."""
-
-    HOLDS = "HOLDS"
-    FAILS = "FAILS"
-    INCONCLUSIVE = "INCONCLUSIVE"
-    NOT_TESTED = "NOT_TESTED"
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +138,7 @@ class Report:
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write the report as JSON; the file appears whole or not at all."""
-        text = json.dumps(_plain(self.as_dict()), indent=1, allow_nan=False)
+        text = json.dumps(plain(self.as_dict()), indent=1, allow_nan=False)
         write_atomic(path, text.encode())
 
     def to_html(
@@ -172,32 +161,3 @@ class Report:
                     "see analytic.plotting.encode",
                 )
         write_atomic(path, _html.page(self, pictures).encode())
-
-
-def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file through a temporary one beside it, so that it is never seen half-written."""
-    target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _plain(value: Any) -> Any:
-    """JSON values: arrays become lists, numbers that JSON lacks become strings."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not np.isfinite(value):
-        return str(value)
-    return value

@@ -16,6 +16,7 @@ ROOT = Path(analytic.__file__).parent
 ROOMS = (
     "_check",
     "_progress",
+    "_outcome",
     "_dop853",
     "kernels",
     "_workers",
@@ -41,6 +42,7 @@ ROOMS = (
     "solvers",
     "sampling",
     "audit",
+    "peers",
     "learned",
     "_html",
     "report",

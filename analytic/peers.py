@@ -1,0 +1,217 @@
+"""Other people's samplers in the form that `analytic.audit` takes.
+
+A scheduler of Hugging Face diffusers (https://github.com/huggingface/diffusers) is driven as
+its pipelines do it, by `set_timesteps`, `scale_model_input` and `step` of the real class. Its
+model predicts ε. With ᾱ_t of the DDPM process, σ_t = √((1 - ᾱ_t)/ᾱ_t), and a scheduler keeps
+either the VE state x or the VP state x/√(1 + σ²); the model sees the latter. Here the model is
+
+    ε(x/√(1 + σ²); t) = (x - D(x; σ))/σ,
+
+at the scheduler's own σ of the step, also where the timestep t that it hands to the model is
+rounded (`Scheduler.mismatch`). States are returned in VE coordinates, at the levels where a
+step is complete: predictions between evaluations of one step are not.
+
+Their σ and parts of their arithmetic are in float32, which the audit is told.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _check
+
+__all__ = ["Scheduler", "names", "scheduler"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What has to be known of a class, and what it promises."""
+
+    order: Callable[[Mapping[str, Any]], int]
+    """Of its options."""
+    per_step: Callable[[Mapping[str, Any]], int] = lambda options: 1
+    variance_preserving: bool = True
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Options that are set here unless given."""
+    sizes: tuple[int, ...] | None = None
+    """Numbers of steps that divide its training steps, where it needs that."""
+
+
+def _solver_order(options: Mapping[str, Any]) -> int:
+    return int(options["solver_order"])
+
+
+def _one(options: Mapping[str, Any]) -> int:
+    return 1
+
+
+_DDPM = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
+_KINDS = {
+    "EulerDiscreteScheduler": _Kind(_one, variance_preserving=False),
+    "HeunDiscreteScheduler": _Kind(
+        lambda options: 2, lambda options: 2, variance_preserving=False, fixed=_DDPM
+    ),
+    "DPMSolverMultistepScheduler": _Kind(_solver_order),
+    "DPMSolverSinglestepScheduler": _Kind(_solver_order, _solver_order),
+    "UniPCMultistepScheduler": _Kind(lambda options: _solver_order(options) + 1),
+    "DEISMultistepScheduler": _Kind(_solver_order),
+    "DDIMScheduler": _Kind(
+        _one, fixed={"clip_sample": False}, sizes=(8, 20, 40, 100, 200, 500)
+    ),
+    "LMSDiscreteScheduler": _Kind(lambda options: 4, variance_preserving=False),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Schedulers that are known here."""
+    return tuple(_KINDS)
+
+
+def scheduler(name: str, **options: Any) -> Scheduler:
+    """A scheduler of diffusers that can be audited.
+
+    Parameters
+    ----------
+    name : one of `names()`.
+    options : arguments of its constructor, such as `use_karras_sigmas` or `solver_order`.
+        The default is the class's own, on the linear DDPM process with 1,000 steps.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for a name or an option that does not exist.
+    ImportError
+        without diffusers and torch.
+    """
+    kind = _KINDS[_check.choice(name, "scheduler", _KINDS)]
+    try:
+        make = getattr(importlib.import_module("diffusers"), name)
+    except ImportError as error:
+        raise ImportError(
+            f"diffusers and torch are needed here and cannot be imported ({error}); "
+            'pip install "analytic-diffusion[peers]".'
+        ) from error
+    parameters = inspect.signature(make).parameters
+    for key in options:
+        if key not in parameters:
+            _check.fail(
+                key,
+                f"an option that {name} does not have",
+                f"one of {', '.join(parameters)}",
+                "drop it",
+                TypeError,
+            )
+    known = {key: value.default for key, value in parameters.items()}
+    given = {**kind.fixed, **options}
+    return Scheduler(
+        _label(name, options), kind.order(known | given), kind, make, given,
+        kind.per_step(known | given),
+    )  # fmt: skip
+
+
+def _label(name: str, options: Mapping[str, Any]) -> str:
+    words = ", ".join(f"{key}={value!r}" for key, value in options.items())
+    return f"diffusers.{name}({words})"
+
+
+@dataclass(frozen=True, eq=False)
+class Scheduler:
+    """A scheduler as an auditable sampler with a grid of its own."""
+
+    name: str
+    order: int
+    kind: _Kind
+    make: Callable[..., Any]
+    options: Mapping[str, Any]
+    per_step: int
+    """Evaluations of a full step."""
+    eps: float = 2.0**-21
+    """Relative rounding: a few units in the last place of float32."""
+
+    @property
+    def sizes(self) -> tuple[int, ...] | None:
+        """Numbers of steps to measure at, if not any."""
+        return self.kind.sizes
+
+    def nfe(self, steps: int) -> int:
+        """Evaluations for that many full steps.
+
+        The last step of Heun and of the singlestep DPM-Solvers is one of order 1, to σ = 0;
+        the latter take another before it.
+        """
+        if self._singlestep:
+            return self.per_step * (steps - 1)
+        return self.per_step * steps - (self.per_step - 1)
+
+    def levels(self, steps: int) -> Floats:
+        """(steps + 1,) σ where full steps begin and end."""
+        driven = self._set(steps)
+        return self._sigmas(driven)[[0, *(k + 1 for k in self._full(driven))]]
+
+    def mismatch(self, steps: int) -> float:
+        """Largest |σ(t)/σ_k - 1|, σ(t) that of the timestep handed to the model at σ_k."""
+        driven = self._set(steps)
+        trained = _sigma(driven.alphas_cumprod.numpy().astype(np.float64))
+        times = driven.timesteps.numpy().astype(np.float64)
+        seen = np.exp(np.interp(times, np.arange(len(trained)), np.log(trained)))
+        return float(np.abs(seen / self._sigmas(driven)[: len(times)] - 1).max())
+
+    def __call__(self, model: Any, x: Floats, sigmas: Floats) -> Floats:
+        """States (n + 1, B, D) at `levels(n)`, from a model of x0 in VE coordinates."""
+        import torch
+
+        driven = self._set(len(sigmas) - 1)
+        levels, full = self._sigmas(driven), set(self._full(driven))
+        scale = np.sqrt(1 + levels**2)
+        keep = scale if self.kind.variance_preserving else np.ones_like(scale)
+        sample, path = torch.from_numpy(x / keep[0]), [x]
+        for k, t in enumerate(driven.timesteps):
+            seen = driven.scale_model_input(sample, t).numpy() * scale[k]
+            noise = (seen - model(seen, levels[k])) / levels[k]
+            sample = driven.step(torch.from_numpy(noise), t, sample).prev_sample
+            if k in full:
+                path.append(sample.numpy().astype(np.float64) * keep[k + 1])
+        return np.stack(path)
+
+    @property
+    def _singlestep(self) -> bool:
+        return self.make.__name__ == "DPMSolverSinglestepScheduler"
+
+    def _set(self, steps: int) -> Any:
+        """A fresh scheduler, set to so many full steps."""
+        driven = self.make(**self.options)
+        driven.set_timesteps(self.nfe(steps) if self._singlestep else steps)
+        if hasattr(driven, "set_begin_index"):
+            driven.set_begin_index(0)
+        return driven
+
+    def _sigmas(self, driven: Any) -> Floats:
+        """σ of every evaluation and of the end."""
+        if hasattr(driven, "sigmas"):
+            return np.asarray(driven.sigmas.numpy().astype(np.float64))
+        kept = driven.alphas_cumprod[driven.timesteps]
+        final = driven.final_alpha_cumprod
+        return _sigma(np.append(kept.numpy(), float(final)).astype(np.float64))
+
+    def _full(self, driven: Any) -> list[int]:
+        """Evaluations that complete a step."""
+        last = len(driven.timesteps) - 1
+        if self._singlestep:
+            return [k for k in range(last) if driven.order_list[k + 1] == 1] + [last]
+        if self.per_step == 2:
+            return [*range(1, last, 2), last]
+        return list(range(last + 1))
+
+
+def _sigma(kept: Floats) -> Floats:
+    """σ of ᾱ"""
+    return np.asarray(np.sqrt((1 - kept) / kept))
