@@ -64,9 +64,7 @@ _KINDS = {
     "DPMSolverSinglestepScheduler": _Kind(_solver_order, _solver_order),
     "UniPCMultistepScheduler": _Kind(lambda options: _solver_order(options) + 1),
     "DEISMultistepScheduler": _Kind(_solver_order),
-    "DDIMScheduler": _Kind(
-        _one, fixed={"clip_sample": False}, sizes=(8, 20, 40, 100, 200, 500)
-    ),
+    "DDIMScheduler": _Kind(_one, fixed={"clip_sample": False}, sizes=(8, 20, 40, 100, 200, 500)),
     "LMSDiscreteScheduler": _Kind(lambda options: 4, variance_preserving=False),
 }
 

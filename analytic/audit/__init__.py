@@ -204,7 +204,9 @@ def audit(
     findings += _checks.local(who, gaussian, grid, first)
     findings.append(_checks.jump(who, gaussian, first))
     curves, work = [], []
-    with bar(len(problems) * len(who.sizes or SIZES) + len(data) * len(WORK), "auditing", shown) as advance:
+    with bar(
+        len(problems) * len(who.sizes or SIZES) + len(data) * len(WORK), "auditing", shown
+    ) as advance:
         for problem in problems:
             curves.append(_curve(who, problem, grid, count, seed, advance))
         for problem in data:

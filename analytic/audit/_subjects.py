@@ -199,7 +199,7 @@ def counts(nfe: Any) -> Callable[[int], int] | None:
 def _ours(
     solver: solvers.Solver, order: Any, nfe: Any, form: str, others: Mapping[str, Any]
 ) -> Subject:
-    if solver.eta > 0:
+    if solver.eta:
         _check.fail(
             "sampler",
             f"{solver.label}, which draws noise",
