@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ __all__ = ["main"]
 
 DEFAULT_DATA = "digits,two_moons,eight_gaussians"
 FEW_FIGURES = 5
+UNFINISHED = ".unfinished"
+"""Folder in the report's in which the verdicts of an interrupted run wait for the next one."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except KeyboardInterrupt:
-        print("\nanalytic: interrupted; finished files are whole", file=sys.stderr)
+        print(
+            "\nanalytic: interrupted; finished files are whole, and verify continues where it was",
+            file=sys.stderr,
+        )
         return 130
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         print(f"analytic: error: {error}", file=sys.stderr)
@@ -195,6 +201,7 @@ def _verify(options: argparse.Namespace) -> int:
     for other in reports[1:]:
         report = report + other
     _write(report, options.out, jobs)
+    shutil.rmtree(options.out / UNFINISHED, ignore_errors=True)
     print(report.table())
     counts = ", ".join(f"{k} {status}" for status, k in report.counts().items() if k)
     print(f"\n{counts}\nreport: {options.out / 'report.html'}")
@@ -213,6 +220,7 @@ def _run(
         sigma_max=options.sigma_max,
         sigma_min=options.sigma_min,
         progress=advance,
+        resume=options.out / UNFINISHED,
     )
 
 

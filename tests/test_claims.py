@@ -1,6 +1,7 @@
 """The registry: claims hold on the optimal denoiser, and each check can fail."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -264,3 +265,30 @@ def test_claims_are_selected_by_pattern_in_the_order_of_the_theory(
 def test_claims_that_do_not_exist(given: object, kind: type[Exception], words: str) -> None:
     with pytest.raises(kind, match=f"^{words}"):
         claims.select(given)
+
+
+def test_a_run_continues_where_it_was(tmp_path: Path) -> None:
+    """Kept verdicts are read, give the same report to the byte, and serve nothing else."""
+    points = small("moons")
+    D, chosen = an.OptimalDenoiser(points), "A1,A4,D1,F1"
+    options = {"claims": chosen, "seed": 3, "quick": True}
+    alone = an.verify(D, points, **options)
+    for _ in range(2):
+        report = an.verify(D, points, **options, resume=tmp_path)
+        report.to_json(tmp_path / "report.json")
+        alone.to_json(tmp_path / "alone.json")
+        assert (tmp_path / "report.json").read_bytes() == (tmp_path / "alone.json").read_bytes()
+        report.to_html(tmp_path / "report.html")
+        alone.to_html(tmp_path / "alone.html")
+        assert (tmp_path / "report.html").read_bytes() == (tmp_path / "alone.html").read_bytes()
+    (folder,) = (p for p in tmp_path.iterdir() if p.is_dir())
+    kept = folder / "A1.json"
+    kept.write_text(kept.read_text().replace('"note": ""', '"note": "kept"'))
+    (folder / "D1.json").write_text("{")
+    (folder / "F1.json").write_text("{}")
+    again = an.verify(D, points, **options, resume=tmp_path)
+    assert [verdict.note == "kept" for verdict in again.verdicts] == [True, False, False, False]
+    assert [v.measured for v in again.verdicts] == [v.measured for v in alone.verdicts]
+    for other in ({"seed": 4}, {"quick": False}, {"sigma_min": 0.01}):
+        report = an.verify(D, points, **{**options, "claims": "A1", **other}, resume=tmp_path)
+        assert report.verdicts[0].note != "kept"

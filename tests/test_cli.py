@@ -202,8 +202,17 @@ def test_interrupted_run_leaves_nothing_half_written(
 
     monkeypatch.setattr(cli.plotting, "save", stop)
     words = ["--data", str(points_file), "--claims", "A1", "--quick"]
-    assert run("verify", *words, "--out", str(tmp_path / "out")) == 130
-    assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+    out = tmp_path / "out"
+    assert run("verify", *words, "--out", str(out)) == 130
+    # what is left are whole verdicts, from which the next run continues
+    (kept,) = (p for p in out.rglob("*") if p.is_file())
+    assert json.loads(kept.read_text())["claim"] == "A1"
+    kept.write_text(kept.read_text().replace('"note": ""', '"note": "kept"'))
+    monkeypatch.undo()
+    assert run("verify", *words, "--out", str(out)) == 0
+    (verdict,) = json.loads((out / "report.json").read_text())["verdicts"]
+    assert verdict["note"] == "kept"
+    assert not (out / cli.UNFINISHED).exists()
 
 
 def test_module_entry_point_and_installed_script() -> None:

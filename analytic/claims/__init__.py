@@ -12,6 +12,7 @@ supports a claim, it does not prove it.
 from __future__ import annotations
 
 import fnmatch
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from importlib import metadata
@@ -27,6 +28,7 @@ from ..points import PointSet, as_points
 from ..report import Report
 from . import section_a, section_c, section_d, section_e, section_f
 from ._base import Case, Claim, Subject, noise_range
+from ._journal import Journal
 
 __all__ = ["Case", "Claim", "Subject", "explain", "registry", "select", "verify"]
 
@@ -75,6 +77,7 @@ def verify(
     sigma_max: float | None = None,
     sigma_min: float | None = None,
     progress: bool | Advance = False,
+    resume: str | os.PathLike[str] | None = None,
 ) -> Report:
     """Check claims on a denoiser and its data.
 
@@ -90,6 +93,9 @@ def verify(
         and 0.002, times a power of ten where the data are not of order one.
     progress : show a progress bar on a terminal, or a function that is called
         with 1 after every claim.
+    resume : folder in which finished verdicts are kept: a run that was interrupted continues
+        from them, if denoiser, data and settings are the same. The report does not depend on
+        it. Remove the folder when done.
     """
     chosen = select(claims)
     data = as_points(points)
@@ -110,9 +116,15 @@ def verify(
         _check.fail("points", repr(data), f"the denoiser's own {own!r}", "pass the same points")
     case = Case(subject, _check.seed(seed), _check.flag(quick, "quick"), high, low)
     verdicts = []
+    journal = None if resume is None else Journal.of(resume, case, versions())
     with bar(len(chosen), f"verify {data.name}", progress) as advance:
         for claim in chosen:
-            verdicts.append(claim.test(case, claim))
+            found = None if journal is None else journal.get(claim.id)
+            if found is None:
+                found = claim.test(case, claim)
+                if journal is not None:
+                    journal.put(found)
+            verdicts.append(found)
             advance(1)
     settings = {data.name: {"N": len(data), "D": data.dim, "sigma": [high, low], "quick": quick}}
     return Report(tuple(verdicts), case.seed, versions(), settings)
