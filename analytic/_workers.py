@@ -8,8 +8,10 @@ they are stopped at once: what a job writes it must write atomically.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from ._progress import Advance, bar
@@ -21,6 +23,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _POLL = 0.1
+_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class _Channel:
@@ -44,7 +47,9 @@ def run(
             return [function(item, advance) for item in items]
         context = multiprocessing.get_context("spawn")
         queue = context.SimpleQueue()
-        with context.Pool(count, _start, (queue,)) as pool:
+        with _one_thread_each():
+            pool = context.Pool(count, _start, (queue,))
+        with pool:
             workers = multiprocessing.active_children()
             waiting = pool.starmap_async(_job, [(function, item) for item in items], 1)
             while True:
@@ -58,6 +63,20 @@ def run(
                     raise ChildProcessError(
                         "a worker process died, perhaps for want of memory; use fewer processes"
                     )
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes that start here give matrix products one thread, unless the user says otherwise:
+    the pools of several processes keep each other's threads waiting.
+    """
+    ours = [name for name in _POOLS if name not in os.environ]
+    os.environ.update(dict.fromkeys(ours, "1"))
+    try:
+        yield
+    finally:
+        for name in ours:
+            del os.environ[name]
 
 
 def _start(queue: Any) -> None:

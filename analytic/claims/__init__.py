@@ -26,7 +26,7 @@ from .._progress import Advance, bar
 from ..denoisers import Denoiser
 from ..points import PointSet, as_points
 from ..report import Report
-from . import section_a, section_c, section_d, section_e, section_f
+from . import section_a, section_c, section_d, section_e, section_f, section_g
 from ._base import Case, Claim, Subject, noise_range
 from ._journal import Journal
 
@@ -35,7 +35,7 @@ __all__ = ["Case", "Claim", "Subject", "explain", "registry", "select", "verify"
 registry: Mapping[str, Claim] = MappingProxyType(
     {
         claim.id: claim
-        for section in (section_a, section_c, section_d, section_e, section_f)
+        for section in (section_a, section_c, section_d, section_e, section_f, section_g)
         for claim in section.CLAIMS
     }
 )

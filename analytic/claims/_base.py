@@ -1,8 +1,8 @@
 """What a claim is, what it is checked on, and how its outcome is put together.
 
 A `Claim` carries its statement and source, and one function that tests it on a
-`Case`. A case is a subject (a denoiser with its data, and the flow, sampler and
-certificate that act on it), a seed, and what claims share so that it is
+`Case`. A case is a subject (a denoiser with its data, and the flow, sampler,
+certificate and training that act on it), a seed, and what claims share so that it is
 computed once: the exact trajectories. Each claim draws from its own random
 stream, derived from the seed and its id, so its verdict does not depend on
 which other claims are run.
@@ -26,6 +26,7 @@ from .. import _check, grids
 from ..collapse import certificate
 from ..denoisers import Denoiser, OptimalDenoiser, apply
 from ..flow import integrate
+from ..learned import RandomFeatureDenoiser
 from ..noise import noise
 from ..points import PointSet, as_points
 from ..report import Evidence, Status, Verdict
@@ -56,6 +57,7 @@ class Subject:
     flow: Callable[..., Trajectory] = integrate
     sampler: Callable[..., Trajectory] = sample
     certify: Callable[..., Any] = certificate
+    learn: Callable[..., RandomFeatureDenoiser] = RandomFeatureDenoiser.fit
 
     @staticmethod
     def of(denoiser: Denoiser, points: PointSet) -> Subject:
@@ -149,6 +151,12 @@ class Case:
             save_at=grids.polynomial(64, self.sigma_max, self.sigma_min),
             estimate_error=False,
         )
+
+    @cached_property
+    def learned(self) -> RandomFeatureDenoiser:
+        """A learned denoiser of the data: 128 random features at 10 levels of the range."""
+        levels = np.geomspace(self.sigma_max, self.sigma_min, 10)
+        return self.subject.learn(self.points, levels, 128, seed=self.seed)
 
     def subset(self, rng: np.random.Generator, most: int) -> PointSet:
         """At most `most` of the data, for checks that transform the data."""

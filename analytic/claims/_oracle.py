@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..points import PointSet
 
-__all__ = ["kernel_mean", "log_prob", "ranges"]
+__all__ = ["kernel_mean", "log_prob", "ranges", "squared_distance"]
 
 Floats = NDArray[np.float64]
 
@@ -36,6 +36,17 @@ def kernel_mean(points: PointSet, x: Floats, sigma: Floats) -> Floats:
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)
         result[rows] = points.mean + weights @ (points.points - points.mean)
+    return result
+
+
+def squared_distance(points: PointSet, x: Floats, sigma: Floats, place: Floats) -> Floats:
+    """(B,) Σ u_i |y - x_i|² at places y (B, D), with the weights u of x."""
+    result = np.empty(len(x))
+    for rows, logits in _logits(points, x, sigma):
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        gaps = place[rows, None, :] - points.points
+        result[rows] = np.einsum("bn,bnd,bnd->b", weights, gaps, gaps)
     return result
 
 

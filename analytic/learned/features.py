@@ -190,7 +190,7 @@ def moments(
     both = np.add.outer(squares, squares)
     near = np.exp(-0.5 * sigma * sigma * np.maximum(both - 2 * inner, 0.0))
     far = np.exp(-0.5 * sigma * sigma * np.maximum(both + 2 * inner, 0.0))
-    covariance = x.T @ (weights * x)
+    covariance = data.covariance
     signal = decay * (x.T @ (weights * cos))
     mixed = signal - sigma * sigma * frequencies.T * (decay * (weights.T @ sin)[0])
     gram = np.empty((count + dim, count + dim))
