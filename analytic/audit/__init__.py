@@ -204,7 +204,9 @@ def audit(
     findings += _checks.local(who, gaussian, grid, first)
     findings.append(_checks.jump(who, gaussian, first))
     curves, work = [], []
-    with bar(len(problems) * len(who.sizes or SIZES) + len(data) * len(WORK), "auditing", shown) as advance:
+    with bar(
+        len(problems) * len(who.sizes or SIZES) + len(data) * len(WORK), "auditing", shown
+    ) as advance:
         for problem in problems:
             curves.append(_curve(who, problem, grid, count, seed, advance))
         for problem in data:
@@ -279,7 +281,14 @@ def _curve(
         who.eps * size_,
         _rounding(who, problem, x, sigmas),
     )
-    return Curve(problem.name, np.array(steps, float), np.array(nfe), np.stack(errors), floor)
+    return Curve(
+        problem.name,
+        np.array(steps, dtype=float),
+        np.array(nfe),
+        np.stack(errors),
+        floor,
+        _order.CANCELLED * who.eps * size_,
+    )
 
 
 def _kept(sigmas: Floats, low: float) -> NDArray[np.intp]:
