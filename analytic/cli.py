@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     test = verbs.add_parser(
         "audit",
         help="measure a sampler against the exact flow",
-        description="Measure a sampler's order, evaluations, levels and end against the flow.",
+        description="Measure a sampler against the exact flow: order, evaluations, levels, end.",
     )
     test.add_argument(
         "sampler",

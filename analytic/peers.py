@@ -11,7 +11,9 @@ at the scheduler's own σ of the step, also where the timestep t that it hands t
 rounded (`Scheduler.mismatch`). States are returned in VE coordinates, at the levels where a
 step is complete: predictions between evaluations of one step are not.
 
-Their σ and parts of their arithmetic are in float32, which the audit is told.
+Their σ and parts of their arithmetic are in float32, which the audit is told. With `double`
+they are given the same σ as float64 numbers, and so compute their coefficients in float64:
+what is then different is rounding.
 """
 
 from __future__ import annotations
@@ -42,8 +44,8 @@ class _Kind:
     variance_preserving: bool = True
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Options that are set here unless given."""
-    sizes: tuple[int, ...] | None = None
-    """Numbers of steps that divide its training steps, where it needs that."""
+    sizes: Callable[[Mapping[str, Any]], tuple[int, ...] | None] = lambda options: None
+    """Numbers of steps to measure at, where its training steps or its time allow fewer."""
 
 
 def _solver_order(options: Mapping[str, Any]) -> int:
@@ -54,6 +56,8 @@ def _one(options: Mapping[str, Any]) -> int:
     return 1
 
 
+FEWER = (8, 16, 32, 64, 128, 256)
+DIVISORS = (8, 20, 40, 100, 200, 500)
 _DDPM = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 _KINDS = {
     "EulerDiscreteScheduler": _Kind(_one, variance_preserving=False),
@@ -61,11 +65,27 @@ _KINDS = {
         lambda options: 2, lambda options: 2, variance_preserving=False, fixed=_DDPM
     ),
     "DPMSolverMultistepScheduler": _Kind(_solver_order),
-    "DPMSolverSinglestepScheduler": _Kind(_solver_order, _solver_order),
+    "DPMSolverSinglestepScheduler": _Kind(
+        _solver_order,
+        _solver_order,
+        # what it sets itself, with a warning, for a grid that ends in 0
+        fixed={"lower_order_final": True},
+        sizes=lambda options: FEWER,
+    ),
     "UniPCMultistepScheduler": _Kind(lambda options: _solver_order(options) + 1),
     "DEISMultistepScheduler": _Kind(_solver_order),
-    "DDIMScheduler": _Kind(_one, fixed={"clip_sample": False}, sizes=(8, 20, 40, 100, 200, 500)),
-    "LMSDiscreteScheduler": _Kind(lambda options: 4, variance_preserving=False),
+    "DDIMScheduler": _Kind(
+        _one,
+        fixed={"clip_sample": False},
+        # its default grid starts at (n - 1) [1000/n]: near 1000 only where n divides that
+        sizes=lambda options: DIVISORS if options["timestep_spacing"] == "leading" else None,
+    ),
+    "LMSDiscreteScheduler": _Kind(
+        lambda options: 4,
+        variance_preserving=False,
+        # each step integrates its polynomials numerically, which takes its time
+        sizes=lambda options: FEWER,
+    ),
 }
 
 
@@ -74,12 +94,13 @@ def names() -> tuple[str, ...]:
     return tuple(_KINDS)
 
 
-def scheduler(name: str, **options: Any) -> Scheduler:
+def scheduler(name: str, *, double: bool = False, **options: Any) -> Scheduler:
     """A scheduler of diffusers that can be audited.
 
     Parameters
     ----------
     name : one of `names()`.
+    double : whether to make float64 numbers of its σ.
     options : arguments of its constructor, such as `use_karras_sigmas` or `solver_order`.
         The default is the class's own, on the linear DDPM process with 1,000 steps.
 
@@ -111,9 +132,15 @@ def scheduler(name: str, **options: Any) -> Scheduler:
     known = {key: value.default for key, value in parameters.items()}
     given = {**kind.fixed, **options}
     return Scheduler(
-        _label(name, options), kind.order(known | given), kind, make, given,
+        _label(name, options),
+        kind.order(known | given),
+        kind,
+        make,
+        given,
         kind.per_step(known | given),
-    )  # fmt: skip
+        _check.flag(double, "double"),
+        kind.sizes(known | given),
+    )
 
 
 def _label(name: str, options: Mapping[str, Any]) -> str:
@@ -132,13 +159,15 @@ class Scheduler:
     options: Mapping[str, Any]
     per_step: int
     """Evaluations of a full step."""
-    eps: float = 2.0**-21
-    """Relative rounding: a few units in the last place of float32."""
+    double: bool = False
+    """Whether its σ are made float64 numbers."""
+    sizes: tuple[int, ...] | None = None
+    """Numbers of steps to measure the order at, if not the usual ones."""
 
     @property
-    def sizes(self) -> tuple[int, ...] | None:
-        """Numbers of steps to measure at, if not any."""
-        return self.kind.sizes
+    def eps(self) -> float:
+        """Relative rounding: a few units in the last place of float32."""
+        return 0.0 if self.double else 2.0**-21
 
     def nfe(self, steps: int) -> int:
         """Evaluations for that many full steps.
@@ -190,6 +219,8 @@ class Scheduler:
         driven.set_timesteps(self.nfe(steps) if self._singlestep else steps)
         if hasattr(driven, "set_begin_index"):
             driven.set_begin_index(0)
+        if self.double and hasattr(driven, "sigmas"):
+            driven.sigmas = driven.sigmas.double()
         return driven
 
     def _sigmas(self, driven: Any) -> Floats:

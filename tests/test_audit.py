@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import analytic as an
+from analytic import cli
 from analytic.audit import Audit, Status
 
 POINTS = an.PointSet(np.array([[-1.0], [-0.2], [0.5], [1.1]]), [0.2, 0.3, 0.2, 0.3], name="four")
@@ -454,3 +456,61 @@ def test_bad_input(case: str) -> None:
     call, kind, words = BAD[case]
     with pytest.raises(kind, match=words):
         call()
+
+
+# The command line
+
+
+def run(*words: str) -> int:
+    """Exit code of the command line."""
+    try:
+        return cli.main(["audit", *words])
+    except SystemExit as stop:  # argparse
+        return int(stop.code or 0)
+
+
+def test_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "def step(model, x, sigmas):\n"
+        "    for s, t in zip(sigmas[:-1], sigmas[1:]):\n"
+        "        x = t / s * x + (1 - t / s) * model(x, s)\n"
+        "    return x\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    np.save(tmp_path / "four.npy", POINTS.points)
+    report = tmp_path / "out.json"
+    data = ["--data", "four.npy", "--n", "4", "--json", str(report)]
+    assert run("mine:step", "--order", "1", "--nfe", "1", *data) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("step: HOLDS\n")
+    content = json.loads(report.read_text())
+    assert content["sampler"] == "step"
+    assert content["settings"]["problems"].keys() == {"gaussian", "line", "two_points", "four"}
+    assert run("mine:step", "--order", "2", *data) == 1
+    assert "order/gaussian    FAILS" in capsys.readouterr().out
+    assert sys.path[0] != ""
+
+
+WORDS: dict[str, tuple[list[str], str]] = {
+    "unknown solver": (["huen"], "did you mean 'heun'"),
+    "unknown module": (["nowhere:f"], "nowhere"),
+    "unknown function": (["math:sqroot"], "did you mean 'sqrt'"),
+    "unknown scheduler": (["diffusers:HeunScheduler"], "HeunDiscreteScheduler"),
+    "unknown data": (["heun", "--data", "two_mons"], "two_moons"),
+    "order": (["heun", "--order", "0"], "order"),
+    "seed": (["heun", "--seed", "-1"], "--seed"),
+    "parametrization": (["heun", "--parametrization", "w"], "parametrization"),
+    "no place": (["heun", "--json", "/dev/null/out.json"], "--json"),
+    "nothing": ([], "SOLVER"),
+}
+
+
+@pytest.mark.parametrize("case", WORDS)
+def test_bad_words_exit_with_2(case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words, named = WORDS[case]
+    assert run(*words) == 2
+    error = capsys.readouterr().err
+    assert named in error
+    assert "Traceback" not in error

@@ -60,8 +60,17 @@ ONLY_IN = {
     "seaborn": "plotting",
     "matplotlib": "plotting",
 }
-NEVER_AT_THE_TOP = ("torch", "dask")
-NOT_LOADED = ("numba", "matplotlib", "seaborn", "scipy", "hypothesis", "torch", "sklearn")
+NEVER_AT_THE_TOP = ("torch", "dask", "diffusers")
+NOT_LOADED = (
+    "numba",
+    "matplotlib",
+    "seaborn",
+    "scipy",
+    "hypothesis",
+    "torch",
+    "sklearn",
+    "diffusers",
+)
 FILES = sorted(ROOT.rglob("*.py"))
 
 

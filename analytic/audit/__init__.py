@@ -281,7 +281,14 @@ def _curve(
         who.eps * size_,
         _rounding(who, problem, x, sigmas),
     )
-    return Curve(problem.name, np.array(steps, float), np.array(nfe), np.stack(errors), floor)
+    return Curve(
+        problem.name,
+        np.array(steps, dtype=float),
+        np.array(nfe),
+        np.stack(errors),
+        floor,
+        _order.CANCELLED * who.eps * size_,
+    )
 
 
 def _kept(sigmas: Floats, low: float) -> NDArray[np.intp]:

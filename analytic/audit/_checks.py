@@ -97,7 +97,7 @@ def convergence(curves: Iterable[Curve], found: Iterable[Estimate]) -> Finding:
     worst, fine, words = np.inf, True, ""
     for curve, each in zip(curves, found, strict=True):
         ratio = curve.rms[-2] / max(curve.rms[-1], np.finfo(float).tiny)
-        at_floor = curve.rms[-1] <= ABOVE * curve.floor
+        at_floor = curve.rms[-1] <= max(ABOVE * curve.floor, curve.coarse)
         gain = np.inf if at_floor else float(ratio)
         if gain < worst:
             worst, words = (

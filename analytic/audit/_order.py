@@ -7,6 +7,9 @@ the slopes p_j = log₂ e(n_j)/e(n_{j+1}) tend to the order like p + c/n. Read a
   the largest of the reference's own error, 4 ε |x|, the rounding that the sampler declares, and
   what is measured: the second difference of the final state in a tiny displacement of the
   start, which is rounding alone.
+  A sampler that declares ε may also get its coefficients by cancellation, and worse so the finer
+  the steps: where errors below 4,096 ε |x| end with a slope under 3/4, less than any order, levels
+  from the first slope on that falls by over 1/4 are left out, too.
 * Coarse levels. Only the two finest slopes that are left, b and then c, and their
   extrapolation 2c - b are used; all coarser ones are before them on the way to p.
 * Interval. The hull of b, c and 2c - b, widened by half of the 95 % bootstrap interval of c
@@ -31,6 +34,8 @@ Floats = NDArray[np.float64]
 ABOVE = 10.0
 """Errors count from that many times the floor."""
 MOVED, MORE = 0.25, 0.10
+CANCELLED = 4096
+"""Errors below that many times a declared rounding may be those of coefficients."""
 SHORT, NEXT = 0.25, 0.50
 """An interval that ends this far below a promise breaks it; one that begins this far below it
 might be that of half an order less."""
@@ -50,6 +55,8 @@ class Curve:
     """(K, B) global error of each start."""
     floor: float
     """Round-off in such an error."""
+    coarse: float = 0.0
+    """What a declared rounding may make of it through coefficients."""
 
     @property
     def rms(self) -> Floats:
@@ -83,8 +90,12 @@ def estimate(curve: Curve, seed: int) -> Estimate:
     rms = curve.rms
     under = np.flatnonzero(rms <= ABOVE * curve.floor)
     kept = int(under[0]) if under.size else len(rms)
+    broken = 2 + np.flatnonzero((np.diff(curve.slopes) < -MOVED) & (rms[2:] < curve.coarse))
+    cut = bool(broken.size) and broken[0] < kept and curve.slopes[kept - 2] < 1 - SHORT
+    kept = int(broken[0]) if cut else kept
     if kept < 4:
-        why = f"only {max(kept - 1, 0)} slopes above the round-off of {curve.floor:.1e}"
+        level = rms[kept:].max() if cut else curve.floor
+        why = f"only {max(kept - 1, 0)} slopes above rounding, of {level:.1e}"
         return Estimate(*(5 * (np.nan,)), False, why)
     a, b, c = curve.slopes[kept - 4 : kept - 1]
     spread = _bootstrap(curve, kept, seed)
@@ -95,7 +106,9 @@ def estimate(curve: Curve, seed: int) -> Estimate:
         f"slopes {a:.2f}, {b:.2f}, {c:.2f} up to {window[1]:g} steps, where the error is "
         f"{rms[kept - 1]:.1e}"
     )
-    if kept < len(rms):
+    if cut:
+        why += f"; finer steps meet the rounding of coefficients, {rms[kept:].min():.1e}"
+    elif kept < len(rms):
         why += f"; finer steps meet the round-off of {curve.floor:.1e}"
     if not settled:
         why += "; the slope still moves"
