@@ -87,7 +87,8 @@ def sample(
         calls += 1
         return apply(denoiser, state, sigma)
 
-    path, outputs = [now], []
+    states, outputs = np.empty((2, len(grid), *now.shape))
+    states[0] = now
     used: solvers.Path = ()
     known: solvers.Path = ()
     with bar(steps, f"sampling ({method.name})", shown) as advance:
@@ -102,7 +103,7 @@ def sample(
             node = Node(level, now, denoised)
             if method.correct is not None and used:
                 node = node._replace(x=method.correct(used, node))
-                path[-1] = node.x
+                states[k] = node.x
             known = (node, *known)[: method.memory]
             used = known[: steps - k] if method.lower_order_final else known
             down, up = solvers.split(level, t, method.eta)
@@ -112,16 +113,15 @@ def sample(
                 now = method.step(evaluate, used, down)
             if up > 0:
                 now = now + generator(k, down, t, now)
-            outputs.append(denoised)
-            path.append(now)
+            outputs[k], states[k + 1] = denoised, now
             advance(1)
     last = float(grid[-1])
-    outputs.append(now if last == 0 else apply(denoiser, now, last))
+    outputs[-1] = now if last == 0 else apply(denoiser, now, last)
     finite = np.isfinite(now).all(axis=1)
     run = Trajectory(
         grid,
-        np.stack(path),
-        np.stack(outputs),
+        states,
+        outputs,
         np.full(len(now), calls),
         np.full(len(now), np.nan),
         np.where(finite, Result.DONE, Result.NON_FINITE).astype(np.int64),

@@ -27,6 +27,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,7 +60,8 @@ class Node(NamedTuple):
 Path = tuple[Node, ...]
 Step = Callable[[Evaluate, Path, float], Floats]
 Correct = Callable[[Path, Node], Floats]
-Weights = Callable[[Floats, float], Floats]
+Levels = tuple[float, ...]
+Weights = Callable[[Levels, float], Floats]
 """Levels of the nodes, newest first, and t to a weight for each node."""
 
 
@@ -183,8 +185,8 @@ def _blend(start: Node, nodes: Path, weights: Floats, t: float) -> Floats:
     return x
 
 
-def _levels(path: Path) -> Floats:
-    return np.array([node.sigma for node in path])
+def _levels(path: Path) -> Levels:
+    return tuple(node.sigma for node in path)
 
 
 # Weights
@@ -253,18 +255,22 @@ def _lagrange(nodes: Floats, v: Floats) -> Floats:
     return rows
 
 
-def _adams(clock: Clock, nodes: Floats, s: float, t: float, outputs: bool) -> Floats:
-    """Weights that are exact for polynomials of the clock."""
+@lru_cache(maxsize=4096)
+def _adams(clock: Clock, nodes: Levels, s: float, t: float, outputs: bool) -> Floats:
+    """Weights that are exact for polynomials of the clock; of levels alone, so kept."""
     sigma, weight = _measure(clock, s, t, outputs)
     origin = clock.value(s)
-    return _lagrange(clock.value(nodes) - origin, clock.value(sigma) - origin) @ weight
+    places = clock.value(np.array(nodes)) - origin
+    weights = _lagrange(places, clock.value(sigma) - origin) @ weight
+    weights.flags.writeable = False
+    return weights
 
 
 def _slope_adams(clock: Clock) -> Weights:
     return lambda levels, t: _adams(clock, levels, levels[0], t, outputs=False)
 
 
-def _uniform_adams(levels: Floats, t: float) -> Floats:
+def _uniform_adams(levels: Levels, t: float) -> Floats:
     """The weights of equal steps, whatever the levels."""
     return (t - levels[0]) * _ADAMS_BASHFORTH[len(levels)]
 
@@ -277,14 +283,14 @@ _ADAMS_BASHFORTH = {
 }
 
 
-def _ratios(levels: Floats, t: float) -> Floats:
+def _ratios(levels: Levels, t: float) -> Floats:
     """r_k = ln(p_k/s)/ln(s/t) of the levels p_k before s: -r_k is their place when s is at 0
     and t at 1.
     """
-    return np.log(levels[1:] / levels[0]) / math.log(levels[0] / t)
+    return np.log(np.array(levels[1:]) / levels[0]) / math.log(levels[0] / t)
 
 
-def _halved(total: float, levels: Floats, t: float) -> Floats:
+def _halved(total: float, levels: Levels, t: float) -> Floats:
     """total (D_s + (D_s - D_p)/2r): a midpoint rule whose slope comes from the last step."""
     if len(levels) == 1:
         return np.array([total])
@@ -297,7 +303,7 @@ def _third(outputs: bool, released: bool) -> Weights:
     the second difference, and so is of order 2.
     """
 
-    def weights(levels: Floats, t: float) -> Floats:
+    def weights(levels: Levels, t: float) -> Floats:
         s = levels[0]
         if len(levels) < 3:
             return _halved(1 - t / s if outputs else t - s, levels, t)
@@ -487,7 +493,7 @@ def unipc(*, order: int = 3, variant: str = "bh2", lower_order_final: bool = Fal
     def size(s: float, t: float) -> float:
         return math.log(s / t) if small else 1 - t / s
 
-    def predict(levels: Floats, t: float) -> Floats:
+    def predict(levels: Levels, t: float) -> Floats:
         s = levels[0]
         if len(levels) != 2:
             return _adams(LOG, levels, s, t, outputs=True)
