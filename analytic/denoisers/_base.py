@@ -95,10 +95,10 @@ def dimension_of(denoiser: Denoiser, x: Any) -> int:
 def apply(denoiser: Denoiser, x: Floats, sigma: Any) -> Floats:
     """Any denoiser's output as float64 (B, D), its shape checked.
 
-    Rows of x that are not finite are kept from the denoiser and give NaN.
+    Rows of x that are not finite, or past all bounds, are kept from the denoiser and give NaN.
     """
     level = np.asarray(sigma, dtype=np.float64)
-    finite = np.isfinite(x)
+    finite = np.abs(x) <= _check.SIGMA_LIMIT
     if not (len(x) and finite.all()):
         good, result = finite.all(axis=1), np.full_like(x, np.nan)
         if good.any():
