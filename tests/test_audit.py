@@ -299,6 +299,25 @@ def test_nothing_promised_is_not_tested() -> None:
     assert found.holds
 
 
+def test_the_usual_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two moons and digits; what cannot be made here is not tested, and said to be."""
+    found = an.audit("euler", starts=4)
+    assert found.settings["problems"].keys() == {
+        "gaussian", "line", "two_points", "two_moons", "digits",
+    }  # fmt: skip
+    assert found["order/digits"].measured == pytest.approx(1, abs=0.05)
+    assert {row[0] for row in found.tables["work"].rows} == {"two_moons", "digits"}
+
+    def missing(name: str, **_: object) -> None:
+        raise ImportError(f"{name} needs something")
+
+    monkeypatch.setattr(an.datasets, "get", missing)
+    found = an.audit("euler", starts=4)
+    assert found["order/digits"].verdict is Status.NOT_TESTED
+    assert "digits needs something" in found["order/digits"].detail
+    assert found.holds
+
+
 # Parametrizations
 
 
