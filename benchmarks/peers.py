@@ -96,11 +96,11 @@ def orders(found: Audit) -> dict[str, tuple[float, str]]:
 
 
 def spread(found: Mapping[str, tuple[float, str]]) -> str:
-    """Least and largest order among those that decide, else among all."""
+    """Least and largest order among the problems that decide."""
     decided = [order for order, verdict in found.values() if verdict in ("HOLDS", "FAILS")]
-    values = decided or [order for order, _ in found.values()]
-    words = f"{min(values):.2f} to {max(values):.2f}"
-    return f"{words} ({len(decided)} of {len(found)})"
+    if not decided:
+        return "not readable"
+    return f"{min(decided):.2f} to {max(decided):.2f} ({len(decided)} of {len(found)})"
 
 
 def faults(broken: list[str]) -> str:
@@ -126,15 +126,16 @@ def table(rows: list[Mapping[str, Any]]) -> str:
 
 
 def details(rows: list[Mapping[str, Any]]) -> str:
-    return "\n".join(
-        f"- {row['scheduler']}: "
-        + "; ".join(
-            f"`{each.partition(':')[0]}`{each.partition(':')[1]}{each.partition(':')[2]}"
-            for each in row["broken"]
-        )
-        for row in rows
-        if row["broken"]
-    )
+    """What was broken: the first finding of each kind."""
+    lines = []
+    for row in rows:
+        kinds: dict[str, str] = {}
+        for each in row["broken"]:
+            name, _, words = each.partition(": ")
+            kinds.setdefault(name.partition("/")[0], f"`{name}`: {words}")
+        if kinds:
+            lines.append(f"- {row['scheduler']}: " + "; ".join(kinds.values()) + ".")
+    return "\n".join(lines)
 
 
 TEXT = """# Schedulers of diffusers, audited
@@ -148,7 +149,8 @@ moons and digits, of those problems that decide (how many do). "With σ in float
 scheduler, its σ given as float64 numbers; where the two differ, rounding is why. UniPC's
 correction adds one to its `solver_order`. "σ(t)/σ - 1": how far the noise level of the rounded
 timestep handed to the model is from the σ that the scheduler steps from, at worst; the audit's
-own model is evaluated at σ.
+own model is evaluated at σ. DDIM steps from t to t - [1000/n], whatever the next timestep is: with
+spacings other than "leading" the two differ unless n divides 1000 ("linspace": always).
 
 {details}
 

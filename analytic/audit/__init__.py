@@ -83,6 +83,8 @@ class Audit:
     tables: Mapping[str, Table]
     """`order`: problem, steps, NFE, error, slope. `work`: problem, steps, NFE, RMS error, ratio
     to that of Euler at the same NFE."""
+    order: float
+    """The least order measured on any problem whose slopes have settled; NaN if none has."""
     seed: int
     settings: Mapping[str, Any]
 
@@ -96,18 +98,6 @@ class Audit:
         """The finding with that id."""
         known = {finding.id: finding for finding in self.findings}
         return known[_check.choice(name, "finding", known)]
-
-    @property
-    def order(self) -> float:
-        """The least measured order whose slope has settled; NaN if none has."""
-        settled = [
-            f.measured
-            for f in self.findings
-            if f.id.startswith("order/")
-            and "still moves" not in f.detail
-            and f.measured == f.measured
-        ]
-        return min(settled, default=np.nan)
 
     def explain(self) -> str:
         """One line per finding, and the tables."""
@@ -125,6 +115,7 @@ class Audit:
         content = {
             "sampler": self.sampler,
             "holds": self.holds,
+            "order": self.order,
             "seed": self.seed,
             "settings": self.settings,
             "remark": "Measured on a few problems: that supports a promise, it does not prove it.",
@@ -229,7 +220,8 @@ def audit(
         "grid": "its own" if who.levels else getattr(grid, "__name__", repr(grid)),
         "parametrization": who.form,
     }
-    return Audit(who.name, tuple(findings), tables, seed, settings)
+    measured = min((each.order for each in found if each.settled), default=np.nan)
+    return Audit(who.name, tuple(findings), tables, measured, seed, settings)
 
 
 def _curve(

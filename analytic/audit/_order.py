@@ -97,11 +97,11 @@ def estimate(curve: Curve, seed: int) -> Estimate:
         level = rms[kept:].max() if cut else curve.floor
         why = f"only {max(kept - 1, 0)} slopes above rounding, of {level:.1e}"
         return Estimate(*(5 * (np.nan,)), False, why)
-    a, b, c = curve.slopes[kept - 4 : kept - 1]
+    a, b, c = curve.slopes[kept - 4 : kept - 1].tolist()
     spread = _bootstrap(curve, kept, seed)
     hull = (b, c, 2 * c - b)
     settled = abs(c - b) <= min(MOVED, abs(b - a) + MORE)
-    window = curve.steps[kept - 3], curve.steps[kept - 1]
+    window = float(curve.steps[kept - 3]), float(curve.steps[kept - 1])
     why = (
         f"slopes {a:.2f}, {b:.2f}, {c:.2f} up to {window[1]:g} steps, where the error is "
         f"{rms[kept - 1]:.1e}"
