@@ -90,7 +90,7 @@ class Solver:
     """Share of the noise that an ancestral step renews, 0 none, 1 all; None for other solvers."""
     afs: bool = False
     """Analytical first step: ε = x/√(1 + σ²) at the first level, without an evaluation
-    (Dockhorn et al. 2022, https://arxiv.org/abs/2210.05475)."""
+    (Dockhorn et al. 2022, https://arxiv.org/abs/2210.05475). The order is 1 with it."""
     jump: bool = False
     """Whether the last level is followed by a jump to its denoised output, at σ = 0
     (Chen et al. 2023, https://arxiv.org/abs/2305.19947)."""
@@ -579,4 +579,8 @@ def get(name: Any, **options: Any) -> Solver:
     own = {key: value for key, value in options.items() if key not in _COMMON}
     afs, jump = (_check.flag(options.get(key, False), key) for key in _COMMON)
     solver = factory(**own)
-    return replace(solver, afs=afs, jump=jump or solver.jump, options=tuple(options.items()))
+    # a first step without the denoiser is off by its length, whatever the method
+    order = 1 if afs else solver.order
+    return replace(
+        solver, order=order, afs=afs, jump=jump or solver.jump, options=tuple(options.items())
+    )

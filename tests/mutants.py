@@ -169,6 +169,14 @@ def _shifted(run: an.Trajectory) -> an.Trajectory:
     return replace(run, states=states)
 
 
+def _early(D: Any, x: Any, high: float, low: float = 0.0, **options: Any) -> an.Trajectory:
+    kept = options.pop("save_at", None)
+    if kept is not None:
+        kept = [level for level in np.asarray(kept) if level > 1.001 * low]
+    run = an.integrate(D, x, high, 1.001 * low, save_at=kept, **options)
+    return replace(run, sigmas=np.append(run.sigmas[:-1], low))
+
+
 FLOWS = {
     "field a hundredth too strong": (
         lambda d: replace(_faults.subject(d), flow=_faults.overshooting_flow), "C2,C4"),
@@ -177,9 +185,7 @@ FLOWS = {
     "rows change places": (flow(_swapped), "C1,C4,C6"),
     "states of the next level": (flow(_shifted), "C1,C2,C4"),
     "loose tolerance": (asked(lambda D, a, o: (D, a, o | {"rtol": 1e-3, "atol": 1e-3})), "C2,C4"),
-    "stops a thousandth early": (
-        asked(lambda D, a, o: (D, (a[0], a[1], a[2] * 1.001, *a[3:]), o | {"save_at": None})),
-        "C4"),
+    "stops a thousandth early": (lambda d: replace(_faults.subject(d), flow=_early), "C2,C4"),
     "starts a thousandth low": (
         asked(lambda D, a, o: (lambda x, s: D(x, 0.999 * np.asarray(s)), a, o)), "C2,C4"),
 }  # fmt: skip
