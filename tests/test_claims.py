@@ -16,6 +16,7 @@ IDS = [
     "A3",
     "A4",
     "A5",
+    "A6",
     "A7",
     "C1",
     "C2",
@@ -112,7 +113,7 @@ def test_a_plain_callable_is_judged_and_what_needs_rebuilding_is_not_tested() ->
     assert not nothing.holds  # an empty domain never passes
     constant = an.verify(lambda x, s: 0 * x + 7.0, points, quick=True)
     judged = {v.claim: v.status for v in constant.verdicts}
-    assert {judged[k] for k in ("A1", "A2", "A3", "A5")} == {Status.FAILS}
+    assert {judged[k] for k in ("A1", "A2", "A3", "A5", "A6")} == {Status.FAILS}
 
 
 def test_convex_combinations_hold_for_any_denoiser() -> None:
@@ -139,7 +140,7 @@ def test_nan_on_the_way_fails_and_says_where(level: float) -> None:
 def test_offset_and_scale_do_not_flip_verdicts(offset: float, scale: float) -> None:
     points = small("moons")
     moved = an.PointSet((points.points + offset) * scale, name="moved")
-    chosen = "A1,A2,A3,A5,C1,C6,D1" if scale == 1 else "A3"
+    chosen = "A1,A2,A3,A5,A6,C1,C6,D1" if scale == 1 else "A3"
     report = an.verify(an.OptimalDenoiser(moved), moved, claims=chosen, quick=True)
     assert {v.claim: v.status for v in report.verdicts if v.status != Status.HOLDS} == {}
 
@@ -218,8 +219,8 @@ def test_explain_and_errors() -> None:
     assert "Source" in text
     points = small("weighted")
     D = an.OptimalDenoiser(points)
-    with pytest.raises(ValueError, match=r"claims: got 'A9'.*A1"):
-        an.verify(D, points, claims="A1,A9")
+    with pytest.raises(ValueError, match=r"claims: got 'Z9'.*A1"):
+        an.verify(D, points, claims="A1,Z9")
     with pytest.raises(ValueError, match="claims"):
         an.verify(D, points, claims=[])
     with pytest.raises(TypeError, match="denoiser"):
@@ -234,3 +235,41 @@ def test_explain_and_errors() -> None:
         an.verify(D, points, sigma_max=1e-3)
     with pytest.raises(ValueError, match="seed"):
         an.verify(D, points, seed=-1)
+
+
+def test_derivatives_are_judged_by_outputs_alone_and_by_what_the_denoiser_says() -> None:
+    points = small("weighted")
+    exact = an.OptimalDenoiser(points)
+    derivatives = claims.registry["A6"]
+    plain = derivatives.check(lambda x, s: exact(x, s), points, 2, quick=True)
+    assert plain.status == Status.HOLDS
+    assert "rebuilt" in plain.note
+    for fault in (_faults.Bandwidth, _faults.Drift, _faults.Floored, _faults.Leaking):
+        found = derivatives.check(fault(points), points, 2, quick=True)
+        assert found.status == Status.FAILS
+
+    # an asymmetric Jacobian, and one that is right but for the level it is taken at
+    class Lopsided(an.OptimalDenoiser):
+        def jacobian(self, x, sigma):  # type: ignore[no-untyped-def]
+            return np.tril(super().jacobian(x, sigma))
+
+    class Late(an.OptimalDenoiser):
+        def sigma_derivative(self, x, sigma):  # type: ignore[no-untyped-def]
+            return super().sigma_derivative(x, np.asarray(sigma) * (1 + 1e-6))
+
+    for wrong in (Lopsided(points), Late(points)):
+        assert derivatives.check(wrong, points, 2, quick=True).status == Status.FAILS
+
+
+def test_oracle_derivatives_against_a_loop() -> None:
+    points = small("weighted")
+    x, s, v = np.array([0.3, -0.2, 1.0]), 0.7, np.array([0.5, 1.0, -2.0])
+    u = points.weights * np.exp(-((x - points.points) ** 2).sum(axis=1) / (2 * s * s))
+    u /= u.sum()
+    y = points.points - u @ points.points
+    C = sum(w * np.outer(each, each) for w, each in zip(u, y, strict=True))
+    third = sum(w * each * (each @ each) for w, each in zip(u, y, strict=True))
+    along, turn = _oracle.motions(points, x[None], np.array([s]), v[None])
+    np.testing.assert_allclose(along[0], C @ v / s**2, rtol=1e-12)
+    expected = (third - 2 * C @ (x - u @ points.points)) / s**2
+    np.testing.assert_allclose(turn[0], expected, rtol=1e-11)

@@ -29,6 +29,7 @@ __all__ = [
     "Leaking",
     "Minibatch",
     "Overrelaxed",
+    "SampleCovariance",
     "hasty_certificate",
     "jittery_flow",
     "overshooting_flow",
@@ -121,6 +122,15 @@ class Leaking:
         """D + 1e-6 (x - μ)."""
         exact = np.asarray(OptimalDenoiser(self.points)(x, sigma))
         return exact + 1e-6 * (x - self.points.mean)
+
+
+class SampleCovariance(OptimalDenoiser):
+    """Divides covariances by N - 1 where N belongs, as for a sample whose mean is unknown."""
+
+    def jvp(self, x: Any, sigma: Any, v: Any) -> Any:
+        """C v/σ², N/(N - 1) times as large."""
+        count = len(self.points)
+        return super().jvp(x, sigma, v) * (count / max(count - 1, 1))
 
 
 def overshooting_flow(denoiser: Denoiser, *args: Any, **options: Any) -> Trajectory:
