@@ -7,7 +7,7 @@ import pytest
 
 import analytic as an
 from analytic import claims
-from analytic.claims import _faults, _oracle
+from analytic.claims import _faults, _oracle, section_a_limits
 from analytic.report import Status
 
 IDS = [
@@ -18,6 +18,8 @@ IDS = [
     "A5",
     "A6",
     "A7",
+    "A8",
+    "A9",
     "C1",
     "C2",
     "C4",
@@ -113,7 +115,7 @@ def test_a_plain_callable_is_judged_and_what_needs_rebuilding_is_not_tested() ->
     assert not nothing.holds  # an empty domain never passes
     constant = an.verify(lambda x, s: 0 * x + 7.0, points, quick=True)
     judged = {v.claim: v.status for v in constant.verdicts}
-    assert {judged[k] for k in ("A1", "A2", "A3", "A5", "A6")} == {Status.FAILS}
+    assert {judged[k] for k in ("A1", "A2", "A3", "A5", "A6", "A8", "A9")} == {Status.FAILS}
 
 
 def test_convex_combinations_hold_for_any_denoiser() -> None:
@@ -140,7 +142,7 @@ def test_nan_on_the_way_fails_and_says_where(level: float) -> None:
 def test_offset_and_scale_do_not_flip_verdicts(offset: float, scale: float) -> None:
     points = small("moons")
     moved = an.PointSet((points.points + offset) * scale, name="moved")
-    chosen = "A1,A2,A3,A5,A6,C1,C6,D1" if scale == 1 else "A3"
+    chosen = "A1,A2,A3,A5,A6,A8,A9,C1,C6,D1" if scale == 1 else "A3"
     report = an.verify(an.OptimalDenoiser(moved), moved, claims=chosen, quick=True)
     assert {v.claim: v.status for v in report.verdicts if v.status != Status.HOLDS} == {}
 
@@ -273,3 +275,21 @@ def test_oracle_derivatives_against_a_loop() -> None:
     np.testing.assert_allclose(along[0], C @ v / s**2, rtol=1e-12)
     expected = (third - 2 * C @ (x - u @ points.points)) / s**2
     np.testing.assert_allclose(turn[0], expected, rtol=1e-11)
+
+
+def test_expansions_at_both_ends() -> None:
+    points = small("weighted")
+    found = claims.registry["A8"].check(an.OptimalDenoiser(points), points, 1).statistics
+    assert found["observed order in 1/σ at fixed w (3)"] == pytest.approx(3, abs=0.02)
+    assert found["observed order in 1/σ at fixed x (4)"] == pytest.approx(4, abs=0.05)
+    # data 0, 0, 0, 1 at x = μ: σ²(D − μ) tends to −m3/2, where the folklore has 0
+    refuted = found["σ² times the error without m3 (data 0, 0, 0, 1, x = μ)"]
+    m3 = 0.75 * (-0.25) ** 3 + 0.25 * 0.75**3
+    assert refuted == pytest.approx(m3 / 2, rel=0.01)
+    # two points 1 apart, x at a quarter: r = exp(-(9 - 1)/32 s²), |D - x_i| = r/(1 + r)
+    pair = an.PointSet([[0.0], [1.0]])
+    near, bound = section_a_limits._small_noise_bound(pair, np.array([0.25]), 0.2)
+    ratio = np.exp(-0.5 / (2 * 0.2**2))
+    assert near == 0
+    assert bound == pytest.approx(ratio / (1 + ratio), rel=1e-14)
+    assert an.OptimalDenoiser(pair)([[0.25]], 0.2)[0, 0] == pytest.approx(bound, rel=1e-13)

@@ -27,6 +27,7 @@ from ..report import Report
 from . import (
     section_a,
     section_a_derivatives,
+    section_a_limits,
     section_c,
     section_d,
     section_e,
@@ -36,7 +37,15 @@ from ._base import Case, Claim, Subject, noise_range
 
 __all__ = ["Case", "Claim", "Subject", "explain", "registry", "select", "verify"]
 
-_SECTIONS = (section_a, section_a_derivatives, section_c, section_d, section_e, section_f)
+_SECTIONS = (
+    section_a,
+    section_a_derivatives,
+    section_a_limits,
+    section_c,
+    section_d,
+    section_e,
+    section_f,
+)
 
 registry: Mapping[str, Claim] = MappingProxyType(
     {
