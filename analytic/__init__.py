@@ -12,7 +12,7 @@ precision of the machine, and the theory of diffusion sampling checked.
 Numba, SciPy and plotting load on first use.
 """
 
-from . import claims, datasets, geometry, grids, plotting, solvers
+from . import claims, datasets, geometry, grids, latents, plotting, solvers
 from .claims import verify
 from .collapse import certificate
 from .denoisers import (
@@ -52,6 +52,7 @@ __all__ = [
     "geometry",
     "grids",
     "integrate",
+    "latents",
     "mean_shift",
     "noise",
     "plotting",

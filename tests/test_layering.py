@@ -22,6 +22,7 @@ ROOMS = (
     "points",
     "scale",
     "noise",
+    "latents",
     "grids",
     "_files",
     "datasets",

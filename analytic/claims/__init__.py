@@ -28,10 +28,12 @@ from . import (
     section_a,
     section_a_derivatives,
     section_a_limits,
+    section_b,
     section_c,
     section_d,
     section_e,
     section_f,
+    section_h,
 )
 from ._base import Case, Claim, Subject, noise_range
 
@@ -41,10 +43,12 @@ _SECTIONS = (
     section_a,
     section_a_derivatives,
     section_a_limits,
+    section_b,
     section_c,
     section_d,
     section_e,
     section_f,
+    section_h,
 )
 
 registry: Mapping[str, Claim] = MappingProxyType(
@@ -95,8 +99,8 @@ def verify(
 
     Parameters
     ----------
-    denoiser : a denoiser, or a `Subject` that also replaces flow, sampler or
-        certificate.
+    denoiser : a denoiser, or a `Subject` that also replaces flow, sampler,
+        certificate or noise.
     points : the data, a `PointSet` or (N, D) array.
     claims : "all", "A1,C4", or an iterable of ids.
     seed : the same seed gives the same report.
