@@ -12,7 +12,7 @@ precision of the machine, and the theory of diffusion sampling checked.
 Numba, SciPy and plotting load on first use.
 """
 
-from . import claims, datasets, geometry, grids, learned, plotting, solvers
+from . import claims, datasets, geometry, grids, latents, learned, plotting, solvers
 from .audit import Audit, audit
 from .claims import verify
 from .collapse import certificate
@@ -55,6 +55,7 @@ __all__ = [
     "geometry",
     "grids",
     "integrate",
+    "latents",
     "learned",
     "mean_shift",
     "noise",

@@ -8,7 +8,7 @@ import pytest
 
 import analytic as an
 from analytic import claims
-from analytic.claims import _faults, _oracle
+from analytic.claims import _faults, _oracle, section_a_limits
 from analytic.report import Status
 
 IDS = [
@@ -17,7 +17,13 @@ IDS = [
     "A3",
     "A4",
     "A5",
+    "A6",
     "A7",
+    "A8",
+    "A9",
+    "B1",
+    "B2",
+    "B3",
     "C1",
     "C2",
     "C4",
@@ -34,6 +40,7 @@ IDS = [
     "G2",
     "G3",
     "G4",
+    "H1",
 ]
 
 
@@ -117,7 +124,7 @@ def test_a_plain_callable_is_judged_and_what_needs_rebuilding_is_not_tested() ->
     assert not nothing.holds  # an empty domain never passes
     constant = an.verify(lambda x, s: 0 * x + 7.0, points, quick=True)
     judged = {v.claim: v.status for v in constant.verdicts}
-    assert {judged[k] for k in ("A1", "A2", "A3", "A5")} == {Status.FAILS}
+    assert {judged[k] for k in ("A1", "A2", "A3", "A5", "A6", "A8", "A9")} == {Status.FAILS}
 
 
 def test_convex_combinations_hold_for_any_denoiser() -> None:
@@ -144,7 +151,7 @@ def test_nan_on_the_way_fails_and_says_where(level: float) -> None:
 def test_offset_and_scale_do_not_flip_verdicts(offset: float, scale: float) -> None:
     points = small("moons")
     moved = an.PointSet((points.points + offset) * scale, name="moved")
-    chosen = "A1,A2,A3,A5,C1,C6,D1" if scale == 1 else "A3"
+    chosen = "A1,A2,A3,A5,A6,A8,A9,C1,C6,D1" if scale == 1 else "A3"
     report = an.verify(an.OptimalDenoiser(moved), moved, claims=chosen, quick=True)
     assert {v.claim: v.status for v in report.verdicts if v.status != Status.HOLDS} == {}
 
@@ -223,8 +230,8 @@ def test_explain_and_errors() -> None:
     assert "Source" in text
     points = small("weighted")
     D = an.OptimalDenoiser(points)
-    with pytest.raises(ValueError, match=r"claims: got 'A9'.*A1"):
-        an.verify(D, points, claims="A1,A9")
+    with pytest.raises(ValueError, match=r"claims: got 'Z9'.*A1"):
+        an.verify(D, points, claims="A1,Z9")
     with pytest.raises(ValueError, match="claims"):
         an.verify(D, points, claims=[])
     with pytest.raises(TypeError, match="denoiser"):
@@ -296,3 +303,59 @@ def test_a_run_continues_where_it_was(tmp_path: Path) -> None:
     for other in ({"seed": 4}, {"quick": False}, {"sigma_min": 0.01}):
         report = an.verify(D, points, **{**options, "claims": "A1", **other}, resume=tmp_path)
         assert report.verdicts[0].note != "kept"
+
+
+def test_derivatives_are_judged_by_outputs_alone_and_by_what_the_denoiser_says() -> None:
+    points = small("weighted")
+    exact = an.OptimalDenoiser(points)
+    derivatives = claims.registry["A6"]
+    plain = derivatives.check(lambda x, s: exact(x, s), points, 2, quick=True)
+    assert plain.status == Status.HOLDS
+    assert "rebuilt" in plain.note
+    for fault in (_faults.Bandwidth, _faults.Drift, _faults.Floored, _faults.Leaking):
+        found = derivatives.check(fault(points), points, 2, quick=True)
+        assert found.status == Status.FAILS
+
+    # an asymmetric Jacobian, and one that is right but for the level it is taken at
+    class Lopsided(an.OptimalDenoiser):
+        def jacobian(self, x, sigma):  # type: ignore[no-untyped-def]
+            return np.tril(super().jacobian(x, sigma))
+
+    class Late(an.OptimalDenoiser):
+        def sigma_derivative(self, x, sigma):  # type: ignore[no-untyped-def]
+            return super().sigma_derivative(x, np.asarray(sigma) * (1 + 1e-6))
+
+    for wrong in (Lopsided(points), Late(points)):
+        assert derivatives.check(wrong, points, 2, quick=True).status == Status.FAILS
+
+
+def test_oracle_derivatives_against_a_loop() -> None:
+    points = small("weighted")
+    x, s, v = np.array([0.3, -0.2, 1.0]), 0.7, np.array([0.5, 1.0, -2.0])
+    u = points.weights * np.exp(-((x - points.points) ** 2).sum(axis=1) / (2 * s * s))
+    u /= u.sum()
+    y = points.points - u @ points.points
+    C = sum(w * np.outer(each, each) for w, each in zip(u, y, strict=True))
+    third = sum(w * each * (each @ each) for w, each in zip(u, y, strict=True))
+    along, turn = _oracle.motions(points, x[None], np.array([s]), v[None])
+    np.testing.assert_allclose(along[0], C @ v / s**2, rtol=1e-12)
+    expected = (third - 2 * C @ (x - u @ points.points)) / s**2
+    np.testing.assert_allclose(turn[0], expected, rtol=1e-11)
+
+
+def test_expansions_at_both_ends() -> None:
+    points = small("weighted")
+    found = claims.registry["A8"].check(an.OptimalDenoiser(points), points, 1).statistics
+    assert found["observed order in 1/σ at fixed w (3)"] == pytest.approx(3, abs=0.02)
+    assert found["observed order in 1/σ at fixed x (4)"] == pytest.approx(4, abs=0.05)
+    # data 0, 0, 0, 1 at x = μ: σ²(D − μ) tends to −m3/2, where the folklore has 0
+    refuted = found["σ² times the error without m3 (data 0, 0, 0, 1, x = μ)"]
+    m3 = 0.75 * (-0.25) ** 3 + 0.25 * 0.75**3
+    assert refuted == pytest.approx(m3 / 2, rel=0.01)
+    # two points 1 apart, x at a quarter: r = exp(-(9 - 1)/32 s²), |D - x_i| = r/(1 + r)
+    pair = an.PointSet([[0.0], [1.0]])
+    near, bound = section_a_limits._small_noise_bound(pair, np.array([0.25]), 0.2)
+    ratio = np.exp(-0.5 / (2 * 0.2**2))
+    assert near == 0
+    assert bound == pytest.approx(ratio / (1 + ratio), rel=1e-14)
+    assert an.OptimalDenoiser(pair)([[0.25]], 0.2)[0, 0] == pytest.approx(bound, rel=1e-13)

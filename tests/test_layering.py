@@ -23,6 +23,7 @@ ROOMS = (
     "points",
     "scale",
     "noise",
+    "latents",
     "grids",
     "_files",
     "datasets",

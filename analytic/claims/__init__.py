@@ -26,17 +26,43 @@ from .._progress import Advance, bar
 from ..denoisers import Denoiser
 from ..points import PointSet, as_points
 from ..report import Report
-from . import section_a, section_c, section_d, section_e, section_f, section_g
+from . import (
+    section_a,
+    section_a_derivatives,
+    section_a_limits,
+    section_b,
+    section_c,
+    section_d,
+    section_e,
+    section_f,
+    section_g,
+    section_h,
+)
 from ._base import Case, Claim, Subject, noise_range
 from ._journal import Journal
 
 __all__ = ["Case", "Claim", "Subject", "explain", "registry", "select", "verify"]
 
+_SECTIONS = (
+    section_a,
+    section_a_derivatives,
+    section_a_limits,
+    section_b,
+    section_c,
+    section_d,
+    section_e,
+    section_f,
+    section_g,
+    section_h,
+)
+
 registry: Mapping[str, Claim] = MappingProxyType(
     {
         claim.id: claim
-        for section in (section_a, section_c, section_d, section_e, section_f, section_g)
-        for claim in section.CLAIMS
+        for claim in sorted(
+            (claim for section in _SECTIONS for claim in section.CLAIMS),
+            key=lambda claim: (claim.id[0], int(claim.id[1:])),
+        )
     }
 )
 """id -> `Claim`, in the order of the theory."""
@@ -83,8 +109,8 @@ def verify(
 
     Parameters
     ----------
-    denoiser : a denoiser, or a `Subject` that also replaces flow, sampler or
-        certificate.
+    denoiser : a denoiser, or a `Subject` that also replaces flow, sampler,
+        certificate or noise.
     points : the data, a `PointSet` or (N, D) array.
     claims : "all", "A1,C*", or an iterable of ids and patterns.
     seed : the same seed gives the same report.

@@ -1,8 +1,8 @@
 """What a claim is, what it is checked on, and how its outcome is put together.
 
 A `Claim` carries its statement and source, and one function that tests it on a
-`Case`. A case is a subject (a denoiser with its data, and the flow, sampler,
-certificate and training that act on it), a seed, and what claims share so that it is
+`Case`. A case is a subject (a denoiser with its data, the flow, sampler,
+certificate and training that act on it, and the noise), a seed, and what claims share so that it is
 computed once: the exact trajectories. Each claim draws from its own random
 stream, derived from the seed and its id, so its verdict does not depend on
 which other claims are run.
@@ -58,6 +58,7 @@ class Subject:
     sampler: Callable[..., Trajectory] = sample
     certify: Callable[..., Any] = certificate
     learn: Callable[..., RandomFeatureDenoiser] = RandomFeatureDenoiser.fit
+    draw: Callable[..., Floats] = noise
 
     @staticmethod
     def of(denoiser: Denoiser, points: PointSet) -> Subject:
@@ -136,7 +137,7 @@ class Case:
     def start(self) -> Floats:
         """Starts σ_max z of the shared trajectories."""
         seed = int(np.random.default_rng([self.seed, 0]).integers(2**32))
-        return noise(self.starts, self.points, self.sigma_max, seed)
+        return self.subject.draw(self.starts, self.points, self.sigma_max, seed)
 
     @cached_property
     def trajectory(self) -> Trajectory:
@@ -157,6 +158,16 @@ class Case:
         """A learned denoiser of the data: 128 random features at 10 levels of the range."""
         levels = np.geomspace(self.sigma_max, self.sigma_min, 10)
         return self.subject.learn(self.points, levels, 128, seed=self.seed)
+
+    def noise(self, rng: np.random.Generator, dim: int, sigma: float = 1.0) -> Floats:
+        """(n, dim) draws of the subject's noise: some 130,000 numbers, 65,000 if quick.
+
+        At least 1,024 rows, but no more than 4 million numbers.
+        """
+        rows = max(1024, (65_536 if self.quick else 131_072) // dim)
+        rows = max(2, min(rows, 4_194_304 // dim))
+        drawn = self.subject.draw(rows, dim, sigma, int(rng.integers(2**32)))
+        return np.asarray(drawn, dtype=np.float64)
 
     def subset(self, rng: np.random.Generator, most: int) -> PointSet:
         """At most `most` of the data, for checks that transform the data."""
@@ -200,7 +211,7 @@ class Claim:
         Parameters
         ----------
         denoiser : a denoiser, or a `Subject` that also replaces the flow,
-            sampler or certificate.
+            sampler, certificate or noise.
         points : `PointSet` or (N, D) array.
         rng : a seed, or a generator that one is drawn from.
         quick : fewer cases.

@@ -1,4 +1,4 @@
-"""Subtly broken denoisers, flows, samplers and certificates.
+"""Subtly broken denoisers, flows, samplers, certificates and sources of noise.
 
 Each is a mistake somebody makes: a bandwidth that is slightly off, a softmax
 averaged over minibatches, a step that uses the wrong noise level. The claims'
@@ -7,6 +7,7 @@ checks must reject them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from ..collapse import Certificate, certificate
 from ..denoisers import Denoiser, OptimalDenoiser
 from ..flow import integrate
+from ..noise import noise
 from ..points import PointSet
 from ..sampling import sample
 from ..solvers import Solver, Step, get
@@ -29,11 +31,16 @@ __all__ = [
     "Leaking",
     "Minibatch",
     "Overrelaxed",
+    "SampleCovariance",
     "hasty_certificate",
     "jittery_flow",
+    "loud_noise",
     "overshooting_flow",
+    "related_noise",
+    "round_noise",
     "stale_sampler",
     "subject",
+    "with_noise",
     "with_solver",
 ]
 
@@ -123,6 +130,15 @@ class Leaking:
         return exact + 1e-6 * (x - self.points.mean)
 
 
+class SampleCovariance(OptimalDenoiser):
+    """Divides covariances by N - 1 where N belongs, as for a sample whose mean is unknown."""
+
+    def jvp(self, x: Any, sigma: Any, v: Any) -> Any:
+        """C v/σ², N/(N - 1) times as large."""
+        count = len(self.points)
+        return super().jvp(x, sigma, v) * (count / max(count - 1, 1))
+
+
 def overshooting_flow(denoiser: Denoiser, *args: Any, **options: Any) -> Trajectory:
     """A flow whose field is one per cent too strong."""
     return integrate(Overrelaxed(denoiser), *args, **options)
@@ -183,3 +199,25 @@ def with_solver(points: PointSet, name: str, step: Step) -> Subject:
         )
 
     return replace(subject(points), sampler=sampler)
+
+
+def with_noise(draw: Any) -> Callable[[PointSet], Subject]:
+    """What makes an optimal denoiser whose noise comes from elsewhere."""
+    return lambda points: replace(subject(points), draw=draw)
+
+
+def loud_noise(n: int, like: Any, sigma: float, seed: int) -> Floats:
+    """Noise that is five per cent too loud."""
+    return noise(n, like, 1.05 * sigma, seed)
+
+
+def round_noise(n: int, like: Any, sigma: float, seed: int) -> Floats:
+    """Noise of uniform direction on the sphere |z| = √D, as one often pictures it."""
+    z = noise(n, like, 1.0, seed)
+    return np.asarray(sigma * np.sqrt(z.shape[1]) * z / np.linalg.norm(z, axis=1, keepdims=True))
+
+
+def related_noise(n: int, like: Any, sigma: float, seed: int) -> Floats:
+    """Noise that is right for every seed, but half of which all seeds share."""
+    shared = np.random.default_rng(0).standard_normal(noise(n, like, 1.0, seed).shape)
+    return np.asarray(sigma * (shared + noise(n, like, 1.0, seed)) / np.sqrt(2))

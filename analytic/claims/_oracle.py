@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..points import PointSet
 
-__all__ = ["kernel_mean", "log_prob", "ranges", "squared_distance"]
+__all__ = ["kernel_mean", "log_prob", "motions", "ranges", "squared_distance"]
 
 Floats = NDArray[np.float64]
 
@@ -48,6 +48,26 @@ def squared_distance(points: PointSet, x: Floats, sigma: Floats, place: Floats) 
         gaps = place[rows, None, :] - points.points
         result[rows] = np.einsum("bn,bnd,bnd->b", weights, gaps, gaps)
     return result
+
+
+def motions(points: PointSet, x: Floats, sigma: Floats, v: Floats) -> tuple[Floats, Floats]:
+    """Covariances under the posterior: how D moves, for directions v (B, D).
+
+    Returns C v/σ² = (∂D/∂x) v and Cov(x_i, |x − x_i|²)/σ² = σ ∂D/∂σ, both (B, D).
+    """
+    along, spread = np.empty_like(x), np.empty_like(x)
+    centred = points.points - points.mean
+    for rows, logits in _logits(points, x, sigma):
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        # Σ u_i (f_i − f̄) x_i for f = v·x_i and f = |x − x_i|²/2σ²
+        for result, values in (
+            (along, v[rows] @ centred.T),
+            (spread, points.log_weights - logits),
+        ):
+            values = values - np.einsum("bn,bn->b", weights, values)[:, None]
+            result[rows] = (weights * values) @ centred
+    return along / sigma[:, None] / sigma[:, None], 2 * spread
 
 
 def ranges(points: PointSet, direction: Floats) -> tuple[Floats, Floats]:

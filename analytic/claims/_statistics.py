@@ -39,7 +39,7 @@ __all__ = [
     "LEVEL",
     "LIMITS",
     "Interval",
-    "distribution_room",
+    "distance_limits",
     "estimated",
     "mean_limits",
     "share_limits",
@@ -81,9 +81,18 @@ def share_limits(hits: Any, count: int) -> Interval:
     return Interval(np.where(n > 0, low, 0.0), np.where(n < count, high, 1.0))
 
 
-def distribution_room(count: int) -> float:
-    """How far the empirical distribution function of `count` samples may be from the true one."""
-    return float(np.sqrt(np.log(2 * LIMITS / LEVEL) / (2 * count)))
+def distance_limits(values: Floats) -> Interval:
+    """Limits of the distance of a law from the one samples should follow.
+
+    The distance is the largest between distribution functions; `values` (n,) are those of the
+    samples under the law they should follow, in any order. An interval that starts below 0
+    says that the two may be equal.
+    """
+    law = np.sort(values)
+    steps = np.arange(law.size + 1) / law.size
+    apart = max((law - steps[:-1]).max(), (steps[1:] - law).max())
+    room = np.sqrt(np.log(2 * LIMITS / LEVEL) / (2 * law.size))
+    return Interval(np.asarray(apart - room), np.asarray(apart + room))
 
 
 def estimated(
