@@ -2,7 +2,7 @@
 
 One place states the level. A report as a whole may refute a true claim with
 probability `LEVEL`; the level is shared equally (Bonferroni) by up to `LIMITS`
-confidence limits, so each is off with probability 1e-9. Ten reports in a row are
+confidence limits, so each is off with probability 1e-10. Ten reports in a row are
 wrong with probability 1e-5. Sample sizes are fixed before anything is drawn.
 
 A claim says that a mean (a share, a distance between distributions) lies in
@@ -19,7 +19,7 @@ https://doi.org/10.1093/biomet/26.4.404) for shares; and for distribution functi
 inequality of Dvoretzky, Kiefer and Wolfowitz with the constant of Massart (1990,
 https://doi.org/10.1214/aop/1176990746). The last two hold for every sample size.
 Student's is exact for normal samples; with n samples of skewness γ its level on the
-worse side grows by about exp(|γ|q³/6√n), q = 6 the quantile: 5 for the square of a
+worse side grows by about exp(|γ|q³/6√n), q = 6.4 the quantile: 7 for the square of a
 normal variable at n = 4,096.
 """
 
@@ -50,8 +50,8 @@ Floats = NDArray[np.float64]
 LEVEL = 1e-6
 """Probability that a report refutes a true claim, at most."""
 
-LIMITS = 1000
-"""Confidence limits that a report has room for: some 10 claims, 20 levels, 5 data sets."""
+LIMITS = 10_000
+"""Confidence limits that a report has room for: a few hundred a data set, some tens of sets."""
 
 
 class Interval(NamedTuple):
@@ -116,6 +116,7 @@ def estimated(
     reaches in. An exact number is an interval of length 0.
     """
     low, high = (np.asarray(limit, dtype=float) for limit in found)
+    level = f"Confidence limits at {LEVEL / LIMITS:g} each, {LEVEL:g} for a report."
     verdict = outcome(
         claim,
         case,
@@ -126,7 +127,7 @@ def estimated(
         worst=worst,
         statistics=statistics,
         evidence=evidence,
-        note=note,
+        note=f"{note} {level}".strip(),
     )
     inside = (low >= least - margin) & (high <= most + margin)
     if verdict.status != Status.HOLDS or inside.all():

@@ -241,7 +241,7 @@ def _mean_norm(case: Case, claim: Claim) -> Verdict:
             "(E|x + σz| − |x|) / σ",
             sizes[shown],
             {
-                "exact": np.maximum(gains[own][shown], 1e-18),
+                "exact": gains[own][shown],
                 "bound": own / (np.sqrt(sizes[shown] ** 2 + own) + sizes[shown]),
             },
             bound="bound",

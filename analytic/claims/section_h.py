@@ -42,7 +42,7 @@ def _between(case: Case, claim: Claim) -> Verdict:
     from scipy.special import ndtr
 
     rng, own = case.rng(claim.id), case.points.dim
-    shares = np.array([0.25, 0.5] if case.quick else [0.1, 0.25, 0.5, 0.75])
+    shares = np.array([0.25, 0.5] if case.quick else [0.1, 0.3, 0.5, 0.7, 0.9])
     sigma = case.sigma_max
     parts: list[tuple[str, Interval, float, float, float]] = []
     curves: dict[str, list[float]] = {}
