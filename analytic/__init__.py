@@ -12,7 +12,8 @@ precision of the machine, and the theory of diffusion sampling checked.
 Numba, SciPy and plotting load on first use.
 """
 
-from . import claims, datasets, geometry, grids, plotting, solvers
+from . import claims, collapse, datasets, geometry, grids, plotting, solvers
+from .basins import basins
 from .claims import verify
 from .collapse import certificate
 from .denoisers import (
@@ -24,7 +25,7 @@ from .denoisers import (
     SmoothedDenoiser,
 )
 from .flow import encode, integrate
-from .meanshift import mean_shift
+from .meanshift import mean_shift, modes
 from .noise import NoiseSchedule, noise
 from .points import PointSet
 from .report import Report, Verdict
@@ -45,14 +46,17 @@ __all__ = [
     "SmoothedDenoiser",
     "Trajectory",
     "Verdict",
+    "basins",
     "certificate",
     "claims",
+    "collapse",
     "datasets",
     "encode",
     "geometry",
     "grids",
     "integrate",
     "mean_shift",
+    "modes",
     "noise",
     "plotting",
     "sample",

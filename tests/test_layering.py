@@ -38,6 +38,7 @@ ROOMS = (
     "quantities",
     "stepwise",
     "flow",
+    "basins",
     "solvers",
     "sampling",
     "audit",
