@@ -282,6 +282,11 @@ def test_boomerang_of_one_shape_turned_and_scaled() -> None:
     np.testing.assert_allclose(found.shape[[0, -1], 0], [1.0, 0.0], atol=1e-12)
     across = np.linalg.norm(found.coordinates[:, :, 1:], axis=2)
     np.testing.assert_allclose(across.max(axis=0), 1.0, rtol=1e-12)
+    # waves whose higher side differs: each points its own way, until they are turned
+    waves = np.stack([np.sin(2 * np.pi * t) * (1 + d * (t - 0.5)) for d in (0.2, -0.2)], axis=1)
+    both = np.stack([np.repeat(t[:, None], 2, axis=1), waves, 0 * waves], axis=2)
+    assert geometry.chord_frame(both).coordinates[:, :, 1].prod(axis=1).sum() < -10
+    assert geometry.boomerang(both).agreement.min() > 0.98
     mirror = geometry.boomerang(x[:, [0, 0]])
     np.testing.assert_allclose(mirror.agreement, 1.0, atol=1e-12)
     straight = geometry.boomerang(t[:, None, None] * np.ones((1, 2, 3)))
