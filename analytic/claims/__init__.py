@@ -24,16 +24,34 @@ from .._progress import Advance, bar
 from ..denoisers import Denoiser
 from ..points import PointSet, as_points
 from ..report import Report
-from . import section_a, section_c, section_d, section_e, section_f
+from . import (
+    section_a,
+    section_c,
+    section_c_likelihood,
+    section_d,
+    section_e,
+    section_f,
+)
 from ._base import Case, Claim, Subject, noise_range
 
 __all__ = ["Case", "Claim", "Subject", "explain", "registry", "select", "verify"]
 
+_SECTIONS = (
+    section_a,
+    section_c,
+    section_c_likelihood,
+    section_d,
+    section_e,
+    section_f,
+)
+
 registry: Mapping[str, Claim] = MappingProxyType(
     {
         claim.id: claim
-        for section in (section_a, section_c, section_d, section_e, section_f)
-        for claim in section.CLAIMS
+        for claim in sorted(
+            (claim for section in _SECTIONS for claim in section.CLAIMS),
+            key=lambda claim: (claim.id[0], int(claim.id[1:])),
+        )
     }
 )
 """id -> `Claim`, in the order of the theory."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..points import PointSet
 
-__all__ = ["kernel_mean", "log_prob", "ranges"]
+__all__ = ["entropy", "kernel_mean", "log_prob", "ranges", "trace"]
 
 Floats = NDArray[np.float64]
 
@@ -36,6 +36,33 @@ def kernel_mean(points: PointSet, x: Floats, sigma: Floats) -> Floats:
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)
         result[rows] = points.mean + weights @ (points.points - points.mean)
+    return result
+
+
+def trace(points: PointSet, x: Floats, sigma: Floats) -> Floats:
+    """(B,) tr C = Σ u_i |x_i - D|²."""
+    result = np.empty(len(x))
+    offset = points.points - points.mean
+    for rows, logits in _logits(points, x, sigma):
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        # about the heaviest point, so that little cancels
+        best = offset[weights.argmax(axis=1)]
+        gaps = offset - best[:, None, :]
+        shift = (weights[:, None] @ gaps)[:, 0]
+        squares = np.einsum("bn,bnd,bnd->b", weights, gaps, gaps, optimize=True)
+        result[rows] = squares - (shift**2).sum(axis=1)
+    return np.maximum(result, 0.0)
+
+
+def entropy(points: PointSet, x: Floats, sigma: Floats) -> Floats:
+    """(B,) H(u) = -Σ u_i log u_i, in nats."""
+    result = np.empty(len(x))
+    for rows, logits in _logits(points, x, sigma):
+        logits = logits - logits.max(axis=1, keepdims=True)
+        total = np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        weights = np.exp(logits - total)
+        result[rows] = (weights * (total - np.where(weights > 0, logits, 0.0))).sum(axis=1)
     return result
 
 
