@@ -30,6 +30,7 @@ from . import (
     section_c_likelihood,
     section_c_maps,
     section_d,
+    section_d_scales,
     section_e,
     section_f,
 )
@@ -43,6 +44,7 @@ _SECTIONS = (
     section_c_likelihood,
     section_c_maps,
     section_d,
+    section_d_scales,
     section_e,
     section_f,
 )
