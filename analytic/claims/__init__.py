@@ -33,6 +33,7 @@ from . import (
     section_d_scales,
     section_e,
     section_f,
+    section_f_shape,
 )
 from ._base import Case, Claim, Subject, noise_range
 
@@ -47,6 +48,7 @@ _SECTIONS = (
     section_d_scales,
     section_e,
     section_f,
+    section_f_shape,
 )
 
 registry: Mapping[str, Claim] = MappingProxyType(
