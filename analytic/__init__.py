@@ -12,8 +12,9 @@ precision of the machine, and the theory of diffusion sampling checked.
 Numba, SciPy and plotting load on first use.
 """
 
-from . import claims, datasets, geometry, grids, latents, learned, plotting, solvers
+from . import claims, collapse, datasets, geometry, grids, latents, learned, plotting, solvers
 from .audit import Audit, audit
+from .basins import basins
 from .claims import verify
 from .collapse import certificate
 from .denoisers import (
@@ -25,7 +26,7 @@ from .denoisers import (
     SmoothedDenoiser,
 )
 from .flow import encode, integrate
-from .meanshift import mean_shift
+from .meanshift import mean_shift, modes
 from .noise import NoiseSchedule, noise
 from .points import PointSet
 from .report import Report, Verdict
@@ -48,8 +49,10 @@ __all__ = [
     "Trajectory",
     "Verdict",
     "audit",
+    "basins",
     "certificate",
     "claims",
+    "collapse",
     "datasets",
     "encode",
     "geometry",
@@ -58,6 +61,7 @@ __all__ = [
     "latents",
     "learned",
     "mean_shift",
+    "modes",
     "noise",
     "plotting",
     "sample",

@@ -5,7 +5,8 @@ One step replaces x by D(x; h), the kernel average of the data with bandwidth h
 
     log p_h(D) - log p_h(x) ≥ |D - x|²/2h²,
 
-and its fixed points are the critical points of p_h, maxima or not (theory A2).
+and its fixed points are the critical points of p_h, maxima or not (theory A2). `modes`
+collects them: cluster centres, for the data as starts (Comaniciu & Meer 2002).
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 
 from . import _check
 from .denoisers import Denoiser, apply, dimension_of
+from .points import PointSet
 
-__all__ = ["MeanShift", "mean_shift"]
+__all__ = ["MeanShift", "Modes", "mean_shift", "modes"]
 
 Floats = NDArray[np.float64]
 
@@ -69,3 +71,89 @@ def mean_shift(
     converged = np.ones(len(now), dtype=bool)
     converged[active] = False
     return MeanShift(now, converged, steps)
+
+
+@dataclass(frozen=True, eq=False)
+class Modes:
+    """Where mean shift ends: the critical points of p_h that starts lead to."""
+
+    points: Floats
+    """(K, D), those that most weight leads to first."""
+    weights: Floats
+    """(K,) share of the starts' weight that ends there."""
+    counts: NDArray[np.int64]
+    """(K,) number of starts that end there."""
+    maximum: NDArray[np.bool_]
+    """(K,) whether the Hessian of log p_h, (C/h² - I)/h², is negative definite there: else
+    the start lay on the stable side of a saddle, or p_h is flat to rounding."""
+    label: NDArray[np.int64]
+    """(B,) which of the K each start leads to; -1 where it did not converge."""
+
+
+def modes(
+    denoiser: Denoiser,
+    bandwidth: float,
+    starts: Any = None,
+    *,
+    merge: float = 1e-3,
+    tol: float = 1e-10,
+    max_steps: int = 10_000,
+) -> Modes:
+    """The modes of p_h: end points of mean shift, merged.
+
+    Parameters
+    ----------
+    denoiser : any denoiser; other than `OptimalDenoiser` it needs `starts`.
+    bandwidth : h > 0, in data units.
+    starts : (B, D) starts of equal weight; by default the data with their weights. Every
+        mode of a finite mixture attracts an open set, but not always a data point.
+    merge : end points within `merge` times h of one another count as one. Modes closer
+        than that are near a bifurcation, where they are not told apart.
+    tol, max_steps : as for `mean_shift`.
+    """
+    if starts is None:
+        own = getattr(denoiser, "points", None)
+        if not isinstance(own, PointSet):
+            _check.fail(
+                "starts",
+                "None for a denoiser without data",
+                "(B, D) starts",
+                "pass points where modes are looked for",
+            )
+        starts, shares = own.points, own.weights
+    else:
+        begin, _, _ = _check.queries(starts, dimension_of(denoiser, starts), "starts")
+        starts, shares = begin, np.full(len(begin), 1 / max(len(begin), 1))
+    radius = _check.number(merge, "merge", low=0.0) * _check.number(bandwidth, "bandwidth")
+    found = mean_shift(denoiser, starts, bandwidth, tol=tol, max_steps=max_steps)
+    label = np.full(len(found.points), -1)
+    open_rows = np.flatnonzero(found.converged)
+    heads: list[int] = []
+    while open_rows.size:
+        head = found.points[open_rows[0]]
+        near = np.linalg.norm(found.points[open_rows] - head, axis=1) <= radius
+        label[open_rows[near]] = len(heads)
+        heads.append(int(open_rows[0]))
+        open_rows = open_rows[~near]
+    ends = found.points[np.array(heads, dtype=np.intp)]
+    inside = label >= 0
+    weights = np.zeros(len(heads))
+    np.add.at(weights, label[inside], shares[inside])
+    counts = np.bincount(label[inside], minlength=len(heads))
+    order = np.argsort(-weights, kind="stable")
+    rank = np.argsort(order)
+    label[inside] = rank[label[inside]]
+    peaks = np.array([_steepest(denoiser, x, bandwidth) < 1.0 for x in ends[order]], dtype=bool)
+    return Modes(ends[order], weights[order], counts[order], peaks, label)
+
+
+def _steepest(denoiser: Denoiser, x: Floats, width: float) -> float:
+    """Largest eigenvalue of ∂D/∂x = C/h² at one point, in closed form or by differences."""
+    known: Any = denoiser
+    if hasattr(known, "jacobian"):
+        matrix = np.asarray(known.jacobian(x, width))
+    else:
+        move = 1e-5 * width * np.eye(len(x))
+        gap = apply(denoiser, x + move, width) - apply(denoiser, x - move, width)
+        matrix = 0.5 * (gap + gap.T) / (2e-5 * width)
+    return float(np.linalg.eigvalsh(matrix)[-1])

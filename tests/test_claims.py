@@ -9,6 +9,7 @@ import pytest
 import analytic as an
 from analytic import claims
 from analytic.claims import _faults, _oracle, section_a_limits
+from analytic.claims._interval import decided, interval
 from analytic.report import Status
 
 IDS = [
@@ -26,16 +27,25 @@ IDS = [
     "B3",
     "C1",
     "C2",
+    "C3",
     "C4",
     "C5",
     "C6",
+    "C7",
+    "C8",
+    "C9",
     "D1",
+    "D2",
+    "D3",
     "E1",
     "E2",
     "E3",
     "F1",
     "F2",
     "F3",
+    "F4",
+    "F5",
+    "F6",
     "G1",
     "G2",
     "G3",
@@ -141,7 +151,7 @@ def test_nan_on_the_way_fails_and_says_where(level: float) -> None:
     def broken(x: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         return np.where((np.asarray(sigma) < level)[..., None], np.nan, exact(x, sigma))
 
-    report = an.verify(broken, points, claims="C1,C2,C6,F1,F2,F3", quick=True)
+    report = an.verify(broken, points, claims="C1,C2,C3,C6,C7,C8,C9,F1,F2,F3,F4,F5,F6", quick=True)
     assert {v.status for v in report.verdicts} == {Status.FAILS}
     assert all("NON_FINITE" in v.note and len(v.worst["start"]) == 3 for v in report.verdicts)
 
@@ -189,6 +199,12 @@ def test_oracle_against_a_loop() -> None:
     assert _oracle.log_prob(points, x, sigma)[0] == pytest.approx(np.log(density), rel=1e-13)
     mean = sum(t * p for t, p in zip(terms, points.points, strict=True)) / sum(terms)
     np.testing.assert_allclose(_oracle.kernel_mean(points, x, sigma)[0], mean, rtol=1e-12)
+    u = np.array(terms) / sum(terms)
+    spread = sum(w * np.sum((p - mean) ** 2) for w, p in zip(u, points.points, strict=True))
+    assert _oracle.trace(points, x, sigma)[0] == pytest.approx(spread, rel=1e-12)
+    assert _oracle.entropy(points, x, sigma)[0] == pytest.approx(-(u @ np.log(u)), rel=1e-12)
+    far = _oracle.entropy(points, x, np.array([1e-3]))
+    assert 0 <= far[0] < 1e-12
     low, high = _oracle.ranges(points, x)
     assert (low[0], high[0]) == ((points.points @ x[0]).min(), (points.points @ x[0]).max())
 
@@ -222,6 +238,75 @@ def test_faults_are_subtle() -> None:
         _faults.Leaking(points),
     ):
         assert 0 < np.abs(fault(x, 0.5) - exact).max() < 0.02
+
+
+def test_intervals_cover_their_means() -> None:
+    """At 1e-5 for the family none of 400 families misses; at a hundredth of the width most do."""
+    rng = np.random.default_rng(0)
+    missed = narrow = 0
+    for _ in range(400):
+        found = interval(rng.exponential(1.0, (300, 5)) - 1.0)
+        missed += bool((found.low > 0).any() or (found.high < 0).any())
+        narrow += bool((np.abs(found.middle) > 0.005 * (found.high - found.low)).any())
+        assert found.refuted == bool((found.low > 0).any())
+    assert missed == 0
+    assert narrow > 390
+    assert interval(rng.standard_normal((300, 2)) + np.array([0.0, 1.0])).refuted
+    assert interval(np.full((5, 1), np.nan)).refuted
+
+
+def test_wide_intervals_do_not_decide() -> None:
+    """Few draws of a mean near its bound: neither holds nor fails; a mean above it fails."""
+    points = small("weighted")
+    verdict = claims.registry["A5"].check(claims.registry["A5"].counter_model(points), points)
+    assert verdict.status == Status.FAILS
+    rng = np.random.default_rng(2)
+    wide, above = (interval(rng.standard_normal((20, 1)) + shift) for shift in (0.0, 5.0))
+    fine = np.zeros(1)
+    assert decided(verdict, wide, fine).status == Status.INCONCLUSIVE
+    assert decided(verdict, above, fine).status == Status.FAILS
+    assert decided(verdict, wide, np.array([np.nan])).status == Status.FAILS
+    held = claims.registry["A5"].check(an.OptimalDenoiser(points), points)
+    assert decided(held, wide, fine) is held
+
+
+def test_the_counterexample_of_falling_outputs_is_exact() -> None:
+    """F4: |D| along −3, 0, 3 at the 60 % quantile, on the flow in closed form."""
+    line = an.PointSet([[-3.0], [0.0], [3.0]])
+    D = an.OptimalDenoiser(line)
+    start = np.array([[80.0 * 0.2533471031357997]])
+    size = [
+        abs(float(D(an.exact.quantile_flow(line, start, 80.0, s), s)[0, 0])) if s < 80 else 0.019
+        for s in np.geomspace(80, 0.05, 200)
+    ]
+    assert abs(D(start, 80.0)[0, 0]) == pytest.approx(0.019, abs=1e-3)
+    assert max(size) == pytest.approx(0.84, abs=0.005)
+    assert size[-1] < 1e-6
+
+
+def test_claims_that_need_room_say_so() -> None:
+    points = small("weighted")
+    D = an.OptimalDenoiser(points)
+    narrow = an.verify(D, points, "C8,F6", quick=True, sigma_max=0.003, sigma_min=0.002)
+    assert {v.status for v in narrow.verdicts} == {Status.NOT_TESTED}
+
+
+@pytest.mark.parametrize("scale", [1e-120, 1e4, 1e120])
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_units_and_origin_do_not_flip_the_flow_claims(scale: float, offset: float) -> None:
+    points = small("moons")
+    moved = an.PointSet((points.points + offset) * scale, name="moved")
+    chosen = "C3,C7,C9,D2,D3,F4,F5,F6"
+    report = an.verify(an.OptimalDenoiser(moved), moved, claims=chosen, quick=True)
+    assert {v.claim: v.status for v in report.verdicts if v.status != Status.HOLDS} == {}
+
+
+def test_what_is_not_finite_fails_without_noise() -> None:
+    points = small("weighted")
+    report = an.verify(
+        lambda x, s: np.full_like(x, np.inf), points, "C3,C7,C8,C9,D2,D3,F4,F5,F6", quick=True
+    )
+    assert {v.status for v in report.verdicts} == {Status.FAILS}
 
 
 def test_explain_and_errors() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytic import geometry
+from analytic import GaussianDenoiser, OptimalDenoiser, PointSet, field, geometry, integrate
 
 
 def paths(seed: int, steps: int = 9, count: int = 3, dim: int = 4) -> np.ndarray:
@@ -139,5 +139,174 @@ def test_paths_do_not_mix(seed: int) -> None:
     ],
 )
 def test_bad_input(call: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=f"^{words}"):
+        call()
+
+
+# Bends
+
+
+def helix(radius: float, pitch: float, t: np.ndarray) -> np.ndarray:
+    return np.stack([radius * np.cos(t), radius * np.sin(t), pitch * t], axis=-1)
+
+
+@given(st.integers(0, 2**32), st.floats(0.1, 5), st.floats(-3, 3), st.integers(3, 6))
+def test_frenet_of_a_helix(seed: int, radius: float, pitch: float, dim: int) -> None:
+    """κ = r/(r² + c²), τ = |c|/(r² + c²), in any space, at any speed."""
+    rng = np.random.default_rng(seed)
+    turn = np.linalg.qr(rng.standard_normal((dim, dim)))[0][:3]
+    t = rng.uniform(-3, 3, 5)
+    c, s, o, i = np.cos(t), np.sin(t), np.zeros(5), np.ones(5)
+    by_t = [
+        np.stack(rows, axis=1) @ turn
+        for rows in (
+            (-radius * s, radius * c, pitch * i),
+            (-radius * c, -radius * s, o),
+            (radius * s, -radius * c, o),
+        )
+    ]
+    # by the parameter u with t = u + u²/2 at u = 0: t' = 1, t'' = 1, t''' = 0
+    one, two, three = by_t
+    found = geometry.frenet(one, two + one, three + 3 * two)
+    size = radius**2 + pitch**2
+    np.testing.assert_allclose(found.curvature, radius / size, rtol=1e-11)
+    np.testing.assert_allclose(found.torsion, abs(pitch) / size, rtol=1e-9, atol=1e-11)
+
+
+def test_frenet_at_the_edges() -> None:
+    line = geometry.frenet([[1.0, 0.0, 0.0]], [[2.0, 0.0, 0.0]], [[0.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(line.curvature, [0.0])
+    assert np.isnan(line.torsion).all()
+    plane = geometry.frenet([[1.0, 0.0]], [[0.3, 1.0]], [[0.7, 0.1]])
+    np.testing.assert_array_equal(plane.torsion, [0.0])
+    still = geometry.frenet([[0.0, 0.0]], [[0.3, 1.0]], [[0.7, 0.1]])
+    assert np.isnan(still.curvature).all()
+
+
+@pytest.mark.parametrize("parameter", [False, True])
+def test_curvature_and_torsion_of_states(parameter: bool) -> None:
+    t = np.linspace(0, 3, 61) ** 1.2
+    found = geometry.curvature_torsion(
+        helix(2.0, 0.5, t)[:, None] * np.array([[1.0], [3.0]]), t if parameter else None
+    )
+    np.testing.assert_allclose(found.curvature[8:-8], [[2 / 4.25, 2 / 12.75]] * 45, rtol=1e-3)
+    np.testing.assert_allclose(found.torsion[8:-8], [[0.5 / 4.25, 0.5 / 12.75]] * 45, rtol=0.02)
+    fine = geometry.curvature_torsion(helix(2.0, 0.5, t), t, window=7, degree=6)
+    np.testing.assert_allclose(fine.curvature[8:-8], 2 / 4.25, rtol=1e-7)
+
+
+def test_repeated_states_have_no_curvature_by_length() -> None:
+    assert np.isnan(geometry.curvature_torsion(np.ones((8, 1, 3))).curvature).all()
+
+
+@pytest.mark.parametrize("dim", [2, 5])
+def test_path_derivatives_in_closed_form(dim: int) -> None:
+    """Of an optimal denoiser: against differences, and against the states of the flow."""
+    rng = np.random.default_rng(dim)
+    data = PointSet(rng.standard_normal((9, dim)), rng.uniform(0.2, 1, 9))
+    denoiser = OptimalDenoiser(data)
+    x, sigma = rng.standard_normal((5, dim)), rng.uniform(0.6, 2.0, 5)
+    closed = field.path_derivatives(denoiser, x, sigma)
+    plain = field.path_derivatives(lambda x, s: denoiser(x, s), x, sigma)
+    for a, b, rtol in zip(closed, plain, (1e-13, 1e-8, 1e-7), strict=True):
+        np.testing.assert_allclose(a, b, atol=rtol * np.abs(b).max())
+    at = 0.9 * (1 - 4e-3 * np.arange(7))
+    path = integrate(denoiser, x, 0.9, at[-1], rtol=1e-13, save_at=at, estimate_error=False)
+    seen = geometry.curvature_torsion(path.states, path.sigmas, degree=6)
+    known = geometry.frenet(*field.path_derivatives(denoiser, path.states[3], path.sigmas[3]))
+    np.testing.assert_allclose(seen.curvature[3], known.curvature, rtol=1e-6)
+    np.testing.assert_allclose(seen.torsion[3], known.torsion, rtol=1e-4)
+
+
+def test_path_derivatives_of_a_gaussian() -> None:
+    """x = c (l + s²)^½ along each axis."""
+    wide, s = np.array([0.3, 1.0, 4.0]), 0.8
+    gauss = GaussianDenoiser(np.zeros(3), np.diag(wide))
+    x = np.array([[1.0, -2.0, 0.5]])
+    root = np.sqrt(wide + s * s)
+    expected = [s / root, wide / root**3, -3 * s * wide / root**5]
+    for found, factor in zip(field.path_derivatives(gauss, x, s), expected, strict=True):
+        np.testing.assert_allclose(found, x / root * factor, rtol=1e-7)
+
+
+# The common shape
+
+
+def test_chord_frame_of_an_arc() -> None:
+    path = arc(1.0, 3.0)
+    found = geometry.chord_frame(path)
+    along, across, none = found.coordinates[:, 0].T
+    np.testing.assert_allclose(along[0], geometry.chord(path)[0], rtol=1e-14)
+    assert along[-1] == 0.0
+    np.testing.assert_allclose(across, geometry.deviation(path)[:, 0], atol=1e-13)
+    np.testing.assert_array_equal(none, np.zeros(101))
+    np.testing.assert_array_equal(found.basis[0, 2], np.zeros(3))
+    assert found.residual[0] < 1e-13
+
+
+@given(st.integers(0, 2**32), st.integers(1, 6))
+def test_chord_frame_is_an_isometry_up_to_its_residual(seed: int, dim: int) -> None:
+    x = paths(seed, dim=dim)
+    found = geometry.chord_frame(x, 2)
+    offset = x - x[-1]
+    back = np.einsum("tbk,bkd->tbd", found.coordinates, found.basis)
+    left = np.linalg.norm(offset - back, axis=2).max(axis=0)
+    np.testing.assert_allclose(left, found.residual, atol=1e-12 * np.abs(x).max())
+    if dim <= 3:
+        assert found.residual.max() < 1e-12 * np.abs(x).max()
+    peak = np.abs(found.coordinates).argmax(axis=0)
+    assert (np.take_along_axis(found.coordinates, peak[None], axis=0) >= 0).all()
+
+
+@given(st.integers(0, 2**32), st.integers(2, 4))
+def test_align_undoes_rotations_but_not_reflections(seed: int, dim: int) -> None:
+    rng = np.random.default_rng(seed)
+    path = rng.standard_normal((12, dim))
+    turns = np.linalg.qr(rng.standard_normal((5, dim, dim)))[0]
+    turns[:, :, 0] *= np.sign(np.linalg.det(turns))[:, None]
+    found = geometry.align(np.einsum("tk,bkl->tbl", path, turns), path)
+    np.testing.assert_allclose(found, np.repeat(path[:, None], 5, axis=1), atol=1e-12)
+    mirrored = path * np.array([-1.0] + [1.0] * (dim - 1))
+    assert np.abs(geometry.align(mirrored, path)[:, 0] - path).max() > 0.01
+
+
+def test_boomerang_of_one_shape_turned_and_scaled() -> None:
+    rng = np.random.default_rng(4)
+    t = np.linspace(1, 0, 40)
+    shape = np.stack([t, t * (1 - t), 0.3 * t * (1 - t) * (t - 0.4)], axis=1)
+    turns = np.linalg.qr(rng.standard_normal((6, 7, 7)))[0][:, :3]
+    size = rng.uniform(1, 50, 6)
+    x = np.einsum("tk,bkd->tbd", shape, turns) * size[:, None] + rng.standard_normal((6, 7))
+    found = geometry.boomerang(x)
+    assert found.residual.max() < 1e-10
+    np.testing.assert_allclose(found.shape[[0, -1], 0], [1.0, 0.0], atol=1e-12)
+    across = np.linalg.norm(found.coordinates[:, :, 1:], axis=2)
+    np.testing.assert_allclose(across.max(axis=0), 1.0, rtol=1e-12)
+    # waves whose higher side differs: each points its own way, until they are turned
+    waves = np.stack([np.sin(2 * np.pi * t) * (1 + d * (t - 0.5)) for d in (0.2, -0.2)], axis=1)
+    both = np.stack([np.repeat(t[:, None], 2, axis=1), waves, 0 * waves], axis=2)
+    assert geometry.chord_frame(both).coordinates[:, :, 1].prod(axis=1).sum() < -10
+    assert geometry.boomerang(both).agreement.min() > 0.98
+    mirror = geometry.boomerang(x[:, [0, 0]])
+    np.testing.assert_allclose(mirror.agreement, 1.0, atol=1e-12)
+    straight = geometry.boomerang(t[:, None, None] * np.ones((1, 2, 3)))
+    assert np.isnan(straight.agreement).all()
+    np.testing.assert_array_equal(straight.residual, [0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: geometry.curvature_torsion(np.zeros((6, 1, 2))), "window: got 7"),
+        (lambda: geometry.curvature_torsion(np.zeros((9, 1, 2)), degree=2), "degree: got 2"),
+        (lambda: geometry.curvature_torsion(np.zeros((9, 1, 2)), np.ones(9)), "parameter: got"),
+        (lambda: geometry.curvature_torsion(np.zeros((9, 1, 2)), np.ones(8)), "parameter: got"),
+        (lambda: geometry.frenet([1.0, 2.0], [1.0], [1.0, 2.0]), "acceleration: got shape"),
+        (lambda: geometry.frenet([1.0, 2.0], [1.0, 0.0], [1.0]), "jerk: got shape"),
+        (lambda: geometry.align(np.zeros((3, 2, 2)), np.zeros((3, 3))), "reference: got shape"),
+        (lambda: geometry.chord_frame(np.zeros((3, 2, 2)), -1), "components: got -1"),
+    ],
+)
+def test_bad_bends(call: Any, words: str) -> None:
     with pytest.raises(ValueError, match=f"^{words}"):
         call()

@@ -40,6 +40,7 @@ ROOMS = (
     "quantities",
     "stepwise",
     "flow",
+    "basins",
     "solvers",
     "sampling",
     "audit",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..collapse import Certificate, certificate
 from ..denoisers import Denoiser, OptimalDenoiser
 from ..flow import integrate
+from ..grids import polynomial
 from ..noise import noise
 from ..points import PointSet
 from ..sampling import sample
@@ -29,6 +30,7 @@ __all__ = [
     "Drift",
     "Floored",
     "Leaking",
+    "Leaning",
     "Minibatch",
     "Overrelaxed",
     "SampleCovariance",
@@ -39,7 +41,10 @@ __all__ = [
     "related_noise",
     "round_noise",
     "stale_sampler",
+    "stepping_flow",
     "subject",
+    "thinned",
+    "unscaled_sampler",
     "with_noise",
     "with_solver",
 ]
@@ -139,6 +144,25 @@ class SampleCovariance(OptimalDenoiser):
         return super().jvp(x, sigma, v) * (count / max(count - 1, 1))
 
 
+def thinned(points: PointSet) -> OptimalDenoiser:
+    """The optimal denoiser of every other data point."""
+    return OptimalDenoiser(PointSet(points.points[::2], points.weights[::2]))
+
+
+@dataclass(frozen=True)
+class Leaning:
+    """Leaves a part of the noise level in the first coordinate."""
+
+    points: PointSet
+    share: float = 0.5
+
+    def __call__(self, x: Any, sigma: Any) -> Any:
+        """D + ησ e_1."""
+        exact = np.array(OptimalDenoiser(self.points)(x, sigma))
+        exact[..., 0] += self.share * np.asarray(sigma)
+        return exact
+
+
 def overshooting_flow(denoiser: Denoiser, *args: Any, **options: Any) -> Trajectory:
     """A flow whose field is one per cent too strong."""
     return integrate(Overrelaxed(denoiser), *args, **options)
@@ -172,6 +196,27 @@ def stale_sampler(
         for k, s in enumerate(grid)
     ]
     return replace(wrong, denoised=np.stack(outputs))
+
+
+def unscaled_sampler(
+    denoiser: Denoiser, x: Any, sigmas: Any, solver: str = "heun", *, schedule: Any = None
+) -> Trajectory:
+    """A sampler that takes states of another process for those of VE: it forgets α."""
+    found = sample(denoiser, x, sigmas, solver)
+    return found if schedule is None else replace(found, times=schedule.time(found.sigmas))
+
+
+def stepping_flow(
+    denoiser: Denoiser, x: Any, sigma_max: float, sigma_min: float, *, save_at: Any = (), **_: Any
+) -> Trajectory:
+    """A flow that always takes 96 Heun steps: where they fall depends on where it starts."""
+    fine = polynomial(97, sigma_max, sigma_min)
+    levels = np.unique(np.concatenate([np.atleast_1d(save_at), fine]))[::-1]
+    found = sample(denoiser, x, levels)
+    keep = np.isin(levels, np.concatenate([np.atleast_1d(save_at), fine[[0, -1]]]))
+    return replace(
+        found, sigmas=levels[keep], states=found.states[keep], denoised=found.denoised[keep]
+    )
 
 
 def hasty_certificate(

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from ..points import PointSet
 
-__all__ = ["kernel_mean", "log_prob", "motions", "ranges", "squared_distance"]
+__all__ = [
+    "entropy",
+    "kernel_mean",
+    "log_prob",
+    "motions",
+    "ranges",
+    "squared_distance",
+    "trace",
+]
 
 Floats = NDArray[np.float64]
 
@@ -68,6 +76,33 @@ def motions(points: PointSet, x: Floats, sigma: Floats, v: Floats) -> tuple[Floa
             values = values - np.einsum("bn,bn->b", weights, values)[:, None]
             result[rows] = (weights * values) @ centred
     return along / sigma[:, None] / sigma[:, None], 2 * spread
+
+
+def trace(points: PointSet, x: Floats, sigma: Floats) -> Floats:
+    """(B,) tr C = Σ u_i |x_i - D|²."""
+    result = np.empty(len(x))
+    offset = points.points - points.mean
+    for rows, logits in _logits(points, x, sigma):
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        # about the heaviest point, so that little cancels
+        best = offset[weights.argmax(axis=1)]
+        gaps = offset - best[:, None, :]
+        shift = (weights[:, None] @ gaps)[:, 0]
+        squares = np.einsum("bn,bnd,bnd->b", weights, gaps, gaps, optimize=True)
+        result[rows] = squares - (shift**2).sum(axis=1)
+    return np.maximum(result, 0.0)
+
+
+def entropy(points: PointSet, x: Floats, sigma: Floats) -> Floats:
+    """(B,) H(u) = -Σ u_i log u_i, in nats."""
+    result = np.empty(len(x))
+    for rows, logits in _logits(points, x, sigma):
+        logits = logits - logits.max(axis=1, keepdims=True)
+        total = np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        weights = np.exp(logits - total)
+        result[rows] = (weights * (total - np.where(weights > 0, logits, 0.0))).sum(axis=1)
+    return result
 
 
 def ranges(points: PointSet, direction: Floats) -> tuple[Floats, Floats]:
