@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..report import Status, Verdict
 from ._base import Case
+from ._statistics import mean_limits
 
 __all__ = ["Interval", "decided", "draws", "interval"]
 
@@ -21,9 +22,6 @@ Floats = NDArray[np.float64]
 
 WORK = 10_000_000
 """Numbers of data times draws, for each level, that are cheap."""
-
-FAMILY = 1e-5
-"""Chance that any of the intervals of one claim misses its mean."""
 
 
 class Interval(NamedTuple):
@@ -50,15 +48,8 @@ def draws(case: Case, least: int) -> int:
 
 
 def interval(samples: Floats) -> Interval:
-    """Simultaneous intervals for the means of samples (n, k), by Student's t and Bonferroni."""
-    from scipy.special import stdtrit
-
-    count, many = samples.shape
-    quantile = float(stdtrit(count - 1, 1 - 0.5 * FAMILY / many))
-    with np.errstate(invalid="ignore", over="ignore"):
-        mean = samples.mean(axis=0)
-        half = quantile * samples.std(axis=0, ddof=1) / np.sqrt(count)
-        return Interval(mean - half, mean + half)
+    """Intervals for the means of samples (n, k), at the level of all claims (`_statistics`)."""
+    return Interval(*mean_limits(samples))
 
 
 def decided(verdict: Verdict, means: Interval, exact: Floats) -> Verdict:
