@@ -241,11 +241,11 @@ def scales(
 
 
 def _last(holds: Callable[[float], bool], high: float, rtol: float) -> float:
-    """The level below which a statement holds, which does not hold at `high`."""
-    low = high
+    """The level up to which a statement holds, at most `high`; 0 where below 1e-15 of it."""
+    low, least = high, 1e-15 * high
     while not holds(low):
         high, low = low, 0.5 * low
-        if low < 1e-12 * high or low < 1e-300:
+        if low < least:
             return 0.0
     while high > low * (1 + rtol):
         middle = float(np.sqrt(low) * np.sqrt(high))
