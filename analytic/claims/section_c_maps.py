@@ -187,10 +187,13 @@ def _consistency(case: Case, claim: Claim) -> Verdict:
     first = run(case.start[rows], case.sigma_max, stops)
     size = np.linalg.norm(first.final, axis=1) + case.diameter
     errors, levels, kept = [], [], []
+    # rows that did not arrive have nothing to restart from
+    there = np.isfinite(first.states).all(axis=(0, 2))
     for k, sigma in enumerate(stops, start=1):
-        again = run(first.states[k], float(sigma))
-        steady = np.maximum(first.error, again.error) <= STEADY * size
-        found = np.linalg.norm(again.final - first.final, axis=1) / size
+        again = run(first.states[k, there], float(sigma))
+        found, steady = np.full(len(rows), np.inf), ~there
+        found[there] = np.linalg.norm(again.final - first.final[there], axis=1) / size[there]
+        steady[there] = np.maximum(first.error[there], again.error) <= STEADY * size[there]
         # a flow that does not tell its error is judged on all rows
         steady |= ~np.isfinite(first.error)
         errors.append(found[steady])
@@ -214,7 +217,9 @@ def _consistency(case: Case, claim: Claim) -> Verdict:
         meaning="|f(x(σ), σ) − f(x_T, σ_T)| / (|x| + diam)",
         worst=lambda k: {"problem": names[owner[k]]},
         statistics={
-            "median gap of the restarts": float(np.median(np.concatenate(errors[: len(stops)]))),
+            "median gap of the restarts": float(
+                np.median(gaps) if (gaps := np.concatenate(errors[: len(stops)])).size else np.nan
+            ),
             "restarts left out near a separatrix": float((~np.array(kept)).sum()),
             "Euler teacher, sum of the weights − 1": share,
         },

@@ -200,6 +200,8 @@ def _bend(case: Case, k: int, rows: NDArray[np.intp]) -> tuple[Floats, Floats]:
         case.subject.denoiser, case.trajectory.states[k, rows], s, at[-1], rtol=1e-12,
         atol=1e-14 * case.diameter, save_at=at, estimate_error=False,
     )  # fmt: skip
+    if not np.isfinite(path.states).all():
+        return np.full(len(rows), np.inf), np.full(len(rows), np.nan)
     found = geometry.curvature_torsion(path.states, path.sigmas, window=7, degree=6)
     slopes = field.path_derivatives(case.subject.denoiser, path.states[3], path.sigmas[3])
     exact = geometry.frenet(*slopes)
