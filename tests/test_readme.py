@@ -24,7 +24,7 @@ def test_python_blocks_run(capsys: pytest.CaptureFixture[str]) -> None:
         assert len([line for line in code.splitlines() if line.strip()]) <= 15
         exec(compile(code, str(README), "exec"), scope)
         printed.append(capsys.readouterr().out)
-    example, flow, samplers = printed
+    example, flow, samplers, more = printed
     assert "True" in example
     assert example.count("HOLDS") == 4
     assert "FAILS" not in example
@@ -34,6 +34,8 @@ def test_python_blocks_run(capsys: pytest.CaptureFixture[str]) -> None:
     errors = {line.split()[0]: float(line.split()[-1]) for line in samplers.splitlines()}
     assert errors["unipc"] < errors["dpmpp_2m"] < errors["euler"]
     assert errors["heun"] < errors["euler"]
+    assert "certified: 1.0" in more
+    assert float(more.split()[-1]) < 0.1
 
 
 def test_shell_blocks_name_real_commands() -> None:

@@ -66,9 +66,11 @@ def mean_limits(samples: Floats) -> Interval:
     from scipy.special import stdtrit
 
     count = len(samples)
-    mean = samples.mean(axis=0)
-    half = -stdtrit(count - 1, LEVEL / LIMITS) * samples.std(axis=0, ddof=1) / np.sqrt(count)
-    return Interval(np.asarray(mean - half), np.asarray(mean + half))
+    # samples that are not finite have limits that are not
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean = samples.mean(axis=0)
+        half = -stdtrit(count - 1, LEVEL / LIMITS) * samples.std(axis=0, ddof=1) / np.sqrt(count)
+        return Interval(np.asarray(mean - half), np.asarray(mean + half))
 
 
 def share_limits(hits: Any, count: int) -> Interval:
