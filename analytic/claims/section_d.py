@@ -34,7 +34,8 @@ def _trap(case: Case, claim: Claim) -> Verdict:
     if not isinstance(denoiser, OptimalDenoiser) or len(case.points) < 2:
         return untested(claim, case, "the certificate needs an optimal denoiser of several points")
     near = _nearest_distances(case.points)
-    low = 0.02 * float(np.median(near))
+    # in many dimensions the states' own noise, σ√D, must fall below the distances, too
+    low = min(0.02, 0.1 / np.sqrt(case.points.dim)) * float(np.median(near))
     high = min(case.sigma_max, case.diameter)
     low = min(low, 0.02 * high)
     grid = grids.polynomial(40, high, low)
