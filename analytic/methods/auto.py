@@ -30,7 +30,7 @@ REGISTERS = 64
 SMALL = 1000
 """Fewer points than this are summed as they are."""
 
-FEW, NUMBERS = 250, 100_000
+FEW, NUMBERS = 250, 60_000
 """Points, and coordinates of all of them, from which bounds and products pay in more than `LOW`
 dimensions."""
 
