@@ -85,9 +85,8 @@ def _shared(data: an.PointSet, x: Floats, s: Floats) -> Floats:
 
 def _late(data: an.PointSet, x: Floats, s: Floats) -> Floats:
     """Weights of one point, coordinates of the next."""
-    weights = np.exp(found := logits(data, x, s) - logits(data, x, s).max(axis=1, keepdims=True))
-    assert found.ndim == 2
-    return (weights / weights.sum(axis=1, keepdims=True)) @ np.roll(data.points, 1, axis=0)
+    shifted = an.PointSet(np.roll(data.points, 1, axis=0))
+    return mean(shifted, logits(data, x, s))
 
 
 def _near(data: an.PointSet, x: Floats, s: Floats) -> Floats:
@@ -110,7 +109,7 @@ DENOISERS = {
                              "A1,A2"),
     "distances expanded in float32": (plain(_expanded), "A1,A2"),
     "log-weights in float32": (plain(lambda t, *_: t.astype(np.float32)), "A1,A2"),
-    "log-weights cut at -30": (plain(lambda t, *_: np.maximum(t, t.max(axis=1, keepdims=True) - 9)),
+    "log-weights cut at -9": (plain(lambda t, *_: np.maximum(t, t.max(axis=1, keepdims=True) - 9)),
                                "A1,A2"),
     "one maximum for the batch": (denoiser(_shared), "A1,A2"),
     "weights of the neighbour": (denoiser(_late), "A1,A2"),
@@ -256,10 +255,6 @@ def _reversed(name: str, **options: Any) -> solvers.Step:
     return step
 
 
-def _stale_zero(out: Floats, path: Any, t: float) -> Floats:
-    return out if t or len(path) == 1 else path[1].denoised
-
-
 SOLVERS = {
     "asks at the next level": (
         lambda d: replace(_faults.subject(d), sampler=_faults.stale_sampler), "C1"),
@@ -294,11 +289,6 @@ def certify(change: Callable[[Any, Any, Any, Any], Any]) -> Any:
 def _all_certified(D: Any, x: Any, sigma: Any, index: Any = None) -> Any:
     found = certificate(D, x, sigma, index)
     return replace(found, certified=np.ones_like(found.certified))
-
-
-def _tight(D: Any, x: Any, sigma: Any, index: Any = None) -> Any:
-    found = certificate(D, x, sigma, index)
-    return replace(found, pull=0.01 * found.pull, cap=0.01 * found.cap)
 
 
 OTHERS = {

@@ -8,8 +8,8 @@ import pytest
 
 import analytic as an
 from analytic import claims
-from analytic.claims import _faults, _oracle, section_a_limits
-from analytic.claims._interval import decided, interval
+from analytic.claims import _faults, _oracle
+from analytic.claims._statistics import decided, mean_limits
 from analytic.report import Status
 
 IDS = [
@@ -245,14 +245,14 @@ def test_intervals_cover_their_means() -> None:
     rng = np.random.default_rng(0)
     missed = narrow = 0
     for _ in range(400):
-        found = interval(rng.exponential(1.0, (300, 5)) - 1.0)
+        found = mean_limits(rng.exponential(1.0, (300, 5)) - 1.0)
         missed += bool((found.low > 0).any() or (found.high < 0).any())
         narrow += bool((np.abs(found.middle) > 0.005 * (found.high - found.low)).any())
         assert found.refuted == bool((found.low > 0).any())
     assert missed == 0
     assert narrow > 390
-    assert interval(rng.standard_normal((300, 2)) + np.array([0.0, 1.0])).refuted
-    assert interval(np.full((5, 1), np.nan)).refuted
+    assert mean_limits(rng.standard_normal((300, 2)) + np.array([0.0, 1.0])).refuted
+    assert mean_limits(np.full((5, 1), np.nan)).refuted
 
 
 def test_wide_intervals_do_not_decide() -> None:
@@ -261,7 +261,7 @@ def test_wide_intervals_do_not_decide() -> None:
     verdict = claims.registry["A5"].check(claims.registry["A5"].counter_model(points), points)
     assert verdict.status == Status.FAILS
     rng = np.random.default_rng(2)
-    wide, above = (interval(rng.standard_normal((20, 1)) + shift) for shift in (0.0, 5.0))
+    wide, above = (mean_limits(rng.standard_normal((20, 1)) + shift) for shift in (0.0, 5.0))
     fine = np.zeros(1)
     assert decided(verdict, wide, fine).status == Status.INCONCLUSIVE
     assert decided(verdict, above, fine).status == Status.FAILS
@@ -439,7 +439,7 @@ def test_expansions_at_both_ends() -> None:
     assert refuted == pytest.approx(m3 / 2, rel=0.01)
     # two points 1 apart, x at a quarter: r = exp(-(9 - 1)/32 s²), |D - x_i| = r/(1 + r)
     pair = an.PointSet([[0.0], [1.0]])
-    near, bound = section_a_limits._small_noise_bound(pair, np.array([0.25]), 0.2)
+    near, bound = _oracle.small_noise_bound(pair, np.array([0.25]), 0.2)
     ratio = np.exp(-0.5 / (2 * 0.2**2))
     assert near == 0
     assert bound == pytest.approx(ratio / (1 + ratio), rel=1e-14)

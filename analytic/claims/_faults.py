@@ -45,6 +45,7 @@ __all__ = [
     "subject",
     "thinned",
     "unscaled_sampler",
+    "with_flow",
     "with_noise",
     "with_solver",
 ]
@@ -226,6 +227,11 @@ def hasty_certificate(
     level = np.asarray(sigma, dtype=float)
     found = certificate(denoiser, x, level / np.sqrt(2), index)
     return replace(found, sigma=np.broadcast_to(level, found.sigma.shape), gap=found.gap / 2)
+
+
+def with_flow(flow: Any) -> Callable[[PointSet], Subject]:
+    """Makes subjects of an optimal denoiser that follow another flow."""
+    return lambda points: replace(subject(points), flow=flow)
 
 
 def with_solver(points: PointSet, name: str, step: Step) -> Subject:

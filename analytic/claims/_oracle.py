@@ -19,6 +19,7 @@ __all__ = [
     "log_prob",
     "motions",
     "ranges",
+    "small_noise_bound",
     "squared_distance",
     "trace",
 ]
@@ -103,6 +104,17 @@ def entropy(points: PointSet, x: Floats, sigma: Floats) -> Floats:
         weights = np.exp(logits - total)
         result[rows] = (weights * (total - np.where(weights > 0, logits, 0.0))).sum(axis=1)
     return result
+
+
+def small_noise_bound(points: PointSet, x: Floats, sigma: float) -> tuple[int, float]:
+    """The point i nearest to x (D,), and Σ r_j d_ij/(1 + Σ r_j), which |D - x_i| is below (A9)."""
+    nearest = int(((points.points - x) ** 2).sum(axis=1).argmin())
+    gaps = points.points[nearest] - points.points
+    # |x − x_j|² − |x − x_i|² as a product, which keeps small differences exact
+    excess = (gaps * ((x - points.points[nearest]) + (x - points.points))).sum(axis=1)
+    odds = np.exp(points.log_weights - points.log_weights[nearest] - excess / sigma / sigma / 2)
+    odds[nearest] = 0.0
+    return nearest, float(odds @ np.linalg.norm(gaps, axis=1) / (1 + odds.sum()))
 
 
 def ranges(points: PointSet, direction: Floats) -> tuple[Floats, Floats]:

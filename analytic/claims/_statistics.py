@@ -39,7 +39,9 @@ __all__ = [
     "LEVEL",
     "LIMITS",
     "Interval",
+    "decided",
     "distance_limits",
+    "draws",
     "estimated",
     "mean_limits",
     "share_limits",
@@ -54,11 +56,25 @@ LIMITS = 10_000
 """Confidence limits that a report has room for: a few hundred a data set, some tens of sets."""
 
 
+WORK = 10_000_000
+"""Numbers of data times draws, for each level, that are cheap."""
+
+
 class Interval(NamedTuple):
     """Confidence limits."""
 
     low: Floats
     high: Floats
+
+    @property
+    def middle(self) -> Floats:
+        """The means found."""
+        return 0.5 * (self.low + self.high)
+
+    @property
+    def refuted(self) -> bool:
+        """Whether some number claimed to be at most 0 is above, or not a number."""
+        return bool((~(self.low <= 0)).any())
 
 
 def mean_limits(samples: Floats) -> Interval:
@@ -135,3 +151,18 @@ def estimated(
     if verdict.status != Status.HOLDS or inside.all():
         return verdict
     return replace(verdict, status=Status.INCONCLUSIVE)
+
+
+def draws(case: Case, least: int) -> int:
+    """How many forward samples a mean takes: more where the data are few."""
+    most = 1000 if case.quick else 4000
+    return max(least, min(most, WORK // (len(case.points) * case.points.dim)))
+
+
+def decided(verdict: Verdict, means: Interval, exact: Floats) -> Verdict:
+    """The verdict, undecided where only intervals are too wide: no mean is refuted, and what
+    was measured exactly, over its bound, is within it.
+    """
+    if verdict.status == Status.FAILS and not means.refuted and (exact <= 1).all():
+        return replace(verdict, status=Status.INCONCLUSIVE)
+    return verdict

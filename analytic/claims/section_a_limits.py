@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from ..denoisers import Denoiser, GaussianDenoiser, OptimalDenoiser, apply
 from ..points import PointSet
 from ..report import Evidence, Verdict
-from . import _faults
+from . import _faults, _oracle
 from ._base import Case, Claim, outcome
 
 __all__ = ["CLAIMS"]
@@ -182,7 +182,7 @@ def _little_noise(case: Case, claim: Claim) -> Verdict:
     output = case.denoise(x, sigma)
     away, bounds, nearest = np.empty(count), np.empty(count), np.empty(count, dtype=np.int64)
     for k in range(count):
-        nearest[k], bounds[k] = _small_noise_bound(points, x[k], float(sigma[k]))
+        nearest[k], bounds[k] = _oracle.small_noise_bound(points, x[k], float(sigma[k]))
         away[k] = np.linalg.norm(output[k] - points.points[nearest[k]])
     # to rounding: of the exponents, and of D
     room = 8 * np.finfo(float).eps * (points.radius + case.diameter)
@@ -220,17 +220,6 @@ def _distances_to_others(points: PointSet, home: Floats) -> Floats:
         squares = ((points.points - point) ** 2).sum(axis=1)
         result[k] = np.sqrt(squares[squares > 0].min())
     return result
-
-
-def _small_noise_bound(points: PointSet, x: Floats, sigma: float) -> tuple[int, float]:
-    """The nearest point i, and Σ r_j d_ij/(1 + Σ r_j)."""
-    nearest = int(((points.points - x) ** 2).sum(axis=1).argmin())
-    gaps = points.points[nearest] - points.points
-    # |x − x_j|² − |x − x_i|² as a product, which keeps small differences exact
-    excess = (gaps * ((x - points.points[nearest]) + (x - points.points))).sum(axis=1)
-    odds = np.exp(points.log_weights - points.log_weights[nearest] - excess / sigma / sigma / 2)
-    odds[nearest] = 0.0
-    return nearest, float(odds @ np.linalg.norm(gaps, axis=1) / (1 + odds.sum()))
 
 
 CLAIMS = (

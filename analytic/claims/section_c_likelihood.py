@@ -13,7 +13,7 @@ from ..points import PointSet
 from ..report import Evidence, Verdict
 from . import _faults, _oracle
 from ._base import Case, Claim, Subject, lost, outcome
-from ._interval import Interval, decided, draws, interval
+from ._statistics import Interval, decided, draws, mean_limits
 from .section_a import GEOMETRIC
 
 __all__ = ["CLAIMS", "shrinking"]
@@ -176,7 +176,7 @@ def _mean_norms(case: Case, levels: Floats, claim: Claim) -> tuple[Interval, Flo
         right,
         -right,
     ]
-    return interval(np.concatenate(columns).T), squares.mean(axis=1) / size
+    return mean_limits(np.concatenate(columns).T), squares.mean(axis=1) / size
 
 
 def _start_mismatch(case: Case, claim: Claim) -> tuple[Floats, Floats, Floats]:

@@ -15,7 +15,7 @@ from ..points import PointSet
 from ..report import Evidence, Verdict
 from . import _faults, _oracle
 from ._base import Case, Claim, outcome
-from ._interval import decided, draws, interval
+from ._statistics import decided, draws, mean_limits
 
 __all__ = ["CLAIMS"]
 
@@ -180,7 +180,7 @@ def _entropy(case: Case, claim: Claim) -> Verdict:
         entropy, companion = _posterior_entropy(case, x, s, values, axes)
         plain.append(entropy.mean())
         steady.append(entropy - _regression(entropy, companion) * companion)
-    means = interval(np.array([*(bounds[:, None] - np.array(steady)), *losses]).T)
+    means = mean_limits(np.array([*(bounds[:, None] - np.array(steady)), *losses]).T)
     entropy = np.array(plain)
     verdict = outcome(
         claim,

@@ -6,17 +6,14 @@ low dimension. What is judged is the exact statement behind each.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import geometry
 from ..denoisers import OptimalDenoiser
-from ..points import PointSet
 from ..report import Evidence, Verdict
 from . import _faults
-from ._base import Case, Claim, Subject, lost, outcome
+from ._base import Case, Claim, lost, outcome
 from .section_a import GEOMETRIC
 from .section_c import straightness
 
@@ -175,13 +172,6 @@ def _positive(values: Floats) -> Floats:
     return np.where(values > 0, values, np.nan)
 
 
-def _with_flow(flow: Any) -> Any:
-    def make(points: PointSet) -> Subject:
-        return Subject(OptimalDenoiser(points), points, OptimalDenoiser, flow=flow)
-
-    return make
-
-
 CLAIMS = (
     Claim(
         "F1",
@@ -194,7 +184,7 @@ CLAIMS = (
         "exact trajectories from σ_max z",
         "The chord grows as σ_max√D, the deviation is bounded by the diameter.",
         _straight,
-        _with_flow(_faults.jittery_flow),
+        _faults.with_flow(_faults.jittery_flow),
     ),
     Claim(
         "F2",
@@ -207,7 +197,7 @@ CLAIMS = (
         "exact trajectories from σ_max z; the exact part where |x − c| ≥ diam",
         "d|x−c|²/dσ = 2(x−c)·(x−D)/σ and |D−c| ≤ diam ≤ |x−c|.",
         _monotone,
-        _with_flow(_faults.jittery_flow),
+        _faults.with_flow(_faults.jittery_flow),
     ),
     Claim(
         "F3",

@@ -5,8 +5,6 @@ Statistics are reported and never judged; what is judged is the exact statement 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +14,7 @@ from ..flow import integrate
 from ..points import PointSet
 from ..report import Evidence, Verdict
 from . import _faults
-from ._base import Case, Claim, Subject, lost, outcome, untested
+from ._base import Case, Claim, lost, outcome, untested
 from .section_a import GEOMETRIC
 from .section_c_likelihood import shrinking
 
@@ -230,13 +228,6 @@ def _largest(values: Floats) -> float:
     return float(finite.max()) if finite.size else float("nan")
 
 
-def _with_flow(flow: Any) -> Any:
-    def make(points: PointSet) -> Subject:
-        return Subject(OptimalDenoiser(points), points, OptimalDenoiser, flow=flow)
-
-    return make
-
-
 CLAIMS = (
     Claim(
         "F4",
@@ -250,7 +241,7 @@ CLAIMS = (
         "exact trajectories from σ_max z",
         "d|x|²/dσ = 2x·(x − D)/σ, and D is an average of the data.",
         _norms,
-        _with_flow(_faults.jittery_flow),
+        _faults.with_flow(_faults.jittery_flow),
     ),
     Claim(
         "F5",
@@ -277,6 +268,6 @@ CLAIMS = (
         "exact trajectories from σ_max z; curvature from 0.15 to 2 diameters",
         "Differentiate x' = (x − D)/σ; windows of seven states see the same curve.",
         _shape,
-        _with_flow(_faults.overshooting_flow),
+        _faults.with_flow(_faults.overshooting_flow),
     ),
 )

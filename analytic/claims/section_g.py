@@ -6,6 +6,7 @@ here depends on how well an optimiser did.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,11 +82,11 @@ def _deviation(case: Case, claim: Claim) -> Verdict:
         own[k] = np.linalg.norm(path.denoised[k] - output, axis=1)
     low = np.full(case.starts, case.sigma_min)
     end, output = path.denoised[-1], case.denoise(path.states[-1], low)
-    nearest = _nearest(case.points, path.states[-1])
+    found = [_oracle.small_noise_bound(case.points, x, case.sigma_min) for x in path.states[-1]]
+    nearest, room = (np.array(part) for part in zip(*found, strict=True))
     distance = np.linalg.norm(end - case.points.points[nearest], axis=1)
-    room = _tail(case.points, path.states[-1], nearest, case.sigma_min)
     size = case.points.radius + np.linalg.norm(path.states[-1], axis=1)
-    excess = np.abs(own[-1] - distance) - room
+    excess = np.abs(own[-1] - distance) - room * (1 + 1e-9)
     return outcome(
         claim,
         case,
@@ -123,24 +124,6 @@ def _deviation(case: Case, claim: Claim) -> Verdict:
 
 def _unit(case: Case) -> float:
     return float(case.points.scale * np.sqrt(case.points.dim)) or 1.0
-
-
-def _nearest(points: PointSet, x: Floats) -> NDArray[np.intp]:
-    gaps = [np.einsum("nd,nd->n", points.points - row, points.points - row) for row in x]
-    return np.array([int(gap.argmin()) for gap in gaps])
-
-
-def _tail(points: PointSet, x: Floats, index: NDArray[np.intp], sigma: float) -> Floats:
-    """A9: |D - x_i| ≤ Σ_j (π_j/π_i) d_ij exp(-g_j/2σ²)."""
-    bound = np.empty(len(x))
-    for row, (at, i) in enumerate(zip(x, index, strict=True)):
-        apart = points.points - points.points[i]
-        # g_j = |x - x_j|² - |x - x_i|² as a product of differences
-        gap = -(apart * (2 * at - points.points - points.points[i])).sum(axis=1)
-        logs = points.log_weights - points.log_weights[i] - gap / (2 * sigma * sigma)
-        logs[i] = -np.inf
-        bound[row] = np.linalg.norm(apart, axis=1) @ np.exp(np.minimum(logs, 700.0))
-    return bound * (1 + 1e-9)
 
 
 def _ball(case: Case, claim: Claim) -> Verdict:
@@ -242,9 +225,7 @@ def _hasty(points: PointSet) -> Subject:
         wrong = RandomFeatureDenoiser.fit(data, np.asarray(sigmas) / np.sqrt(2), *args, **options)
         return RandomFeatureDenoiser(np.asarray(sigmas), wrong.losses, wrong.mean, wrong.levels)
 
-    return Subject(
-        _faults.subject(points).denoiser, points, build=_faults.subject(points).build, learn=learn
-    )
+    return replace(_faults.subject(points), learn=learn)
 
 
 _PAPER = "Chen et al. 2023, https://arxiv.org/abs/2305.19947"
