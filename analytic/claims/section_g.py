@@ -209,11 +209,23 @@ def _training(case: Case, claim: Claim) -> Verdict:
         least=target - 1e-5,
         most=target + 1e-5,
         margin=np.concatenate(margins),
-        meaning="loss / its closed form, 1; E(r − D)φ / size, 0 but for the ridge's share",
+        meaning="loss / its closed form, and E(r − D)φ / size",
         statistics={
             f"loss at σ = {sigma:.3g} / data variance": float(loss / max(variance, 1e-300))
             for sigma, loss in zip(model.sigmas[::3], model.losses[::3], strict=True)
         },
+        evidence=Evidence(
+            "noise level σ",
+            "loss / variance of the data",
+            model.sigmas,
+            {
+                "learned, in closed form": np.maximum(model.losses / (variance or 1.0), 1e-16),
+                "the data's mean for all x": np.ones(len(model.sigmas)),
+            },
+            bound="the data's mean for all x",
+            xscale="log",
+            yscale="log",
+        ),
         note="The ridge leaves E(r − D)φ = −ρA, below 1e-5 of the size here.",
     )
 
