@@ -1,7 +1,7 @@
 """The report as one HTML page: plain strings, no scripts, nothing loaded from elsewhere.
 
 Everything a reader needs is in the one file: figures are embedded, details fold
-with `<details>`, and the page prints. Every text is escaped. There is no date
+with `<details>`, and the page prints, without what is folded. Every text is escaped. There is no date
 in it, so the same report gives the same bytes.
 """
 
@@ -71,9 +71,11 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; font-size: .82r
   .wide { overflow: visible; } table { font-size: 7.5pt; }
   th, td { padding: .15rem .3rem; } .note { min-width: 0; }
   a { color: inherit; text-decoration: none; }
-  table, tr, figure { break-inside: avoid; } h2, caption { break-after: avoid; }
+  tr, figure { break-inside: avoid; } h2, caption, .kind, .statement { break-after: avoid; }
+  section { margin-top: 1rem; padding-top: .6rem; } figure img { max-height: 6cm; }
+  .matrix { line-height: 1.25; } .matrix th, .matrix td { padding: .05rem .3rem; }
   .verdict, .overall, thead th { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  details::details-content { content-visibility: visible; block-size: auto; }
+  details:not([open]) { display: none; }
 }
 """
 
@@ -138,7 +140,7 @@ def _matrix(claims: Mapping[str, Sequence[Verdict]]) -> str:
             for data in sets
         )
         rows.append(f'<tr><th scope="row">{link}</th>{cells}</tr>')
-    return _table("Verdicts by claim and data set", head, rows)
+    return f'<div class="matrix">{_table("Verdicts by claim and data set", head, rows)}</div>'
 
 
 def _claim(name: str, verdicts: Sequence[Verdict], picture: bytes | None) -> str:
@@ -153,7 +155,7 @@ def _claim(name: str, verdicts: Sequence[Verdict], picture: bytes | None) -> str
     ]
     if picture is not None:
         parts.append(_picture(name, first, picture))
-    parts.append(_measurements(verdicts))
+    parts += [_measurements(verdicts), _statistics(verdicts)]
     parts += [_worst(v) for v in verdicts if v.worst]
     return "\n".join([*parts, "</section>"])
 
@@ -170,22 +172,31 @@ def _picture(name: str, verdict: Verdict, content: bytes) -> str:
 
 def _measurements(verdicts: Sequence[Verdict]) -> str:
     names = ("Data set", "Verdict", "Measured", "Bound", "Margin", "What was measured", "Cases")
-    head = "".join(f'<th scope="col">{each}</th>' for each in (*names, "Note", "Statistics"))
+    head = "".join(f'<th scope="col">{each}</th>' for each in (*names, "Note"))
     return _table("Measured beside bound", head, [_measurement(v) for v in verdicts])
+
+
+def _statistics(verdicts: Sequence[Verdict]) -> str:
+    """Statistics by data sets; nothing if there are none."""
+    names = dict.fromkeys(name for v in verdicts for name in v.statistics)
+    head = "".join(f'<th scope="col">{escape(v.data)}</th>' for v in verdicts)
+    rows = []
+    for name in names:
+        cells = "".join(
+            f'<td class="number">{_number(v.statistics.get(name, np.nan))}</td>' for v in verdicts
+        )
+        rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
+    return _table("Statistics", f'<th scope="col">Name</th>{head}', rows) if rows else ""
 
 
 def _measurement(v: Verdict) -> str:
     numbers = "".join(
         f'<td class="number">{_number(each)}</td>' for each in (v.measured, v.bound, v.margin)
     )
-    statistics = "".join(
-        f"<li>{escape(name)}: {_number(value)}</li>" for name, value in v.statistics.items()
-    )
-    listed = f'<ul class="plain">{statistics}</ul>' if statistics else ""
     return (
         f'<tr><th scope="row">{escape(v.data)}</th><td>{_badge(v.status)}</td>{numbers}'
         f'<td>{escape(v.meaning)}</td><td class="number">{v.cases}</td>'
-        f'<td class="note">{escape(v.note)}</td><td>{listed}</td></tr>'
+        f'<td class="note">{escape(v.note)}</td></tr>'
     )
 
 
@@ -194,10 +205,13 @@ def _worst(v: Verdict) -> str:
         f'<tr><th scope="row">{escape(str(name))}</th><td><pre>{_value(value)}</pre></td></tr>'
         for name, value in v.worst.items()
     ]
-    word = "Counterexample" if v.status == "FAILS" else "Worst case"
+    failed = v.status == "FAILS"
+    word = "Counterexample" if failed else "Worst case"
     head = '<th scope="col">Name</th><th scope="col">Value</th>'
     table = _table(f"{word} on {escape(v.data)}", head, rows)
-    return f"<details>\n<summary>{word} on {escape(v.data)}</summary>\n{table}\n</details>"
+    # what stays folded is left out in print, a counterexample never
+    unfolded = " open" if failed else ""
+    return f"<details{unfolded}>\n<summary>{word} on {escape(v.data)}</summary>\n{table}\n</details>"
 
 
 def _footer(report: Report) -> str:
