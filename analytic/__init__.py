@@ -12,7 +12,17 @@ precision of the machine, and the theory of diffusion sampling checked.
 Numba, SciPy and plotting load on first use.
 """
 
-from . import claims, collapse, datasets, geometry, grids, latents, learned, plotting, solvers
+from . import (
+    claims,
+    collapse,
+    datasets,
+    geometry,
+    grids,
+    latents,
+    learned,
+    plotting,
+    solvers,
+)
 from .audit import Audit, audit
 from .basins import basins
 from .claims import verify
@@ -21,6 +31,7 @@ from .denoisers import (
     Denoiser,
     GaussianDenoiser,
     GaussianMixtureDenoiser,
+    GuidedDenoiser,
     LowRankGaussianDenoiser,
     OptimalDenoiser,
     SmoothedDenoiser,
@@ -40,6 +51,7 @@ __all__ = [
     "Denoiser",
     "GaussianDenoiser",
     "GaussianMixtureDenoiser",
+    "GuidedDenoiser",
     "LowRankGaussianDenoiser",
     "NoiseSchedule",
     "OptimalDenoiser",
