@@ -16,6 +16,7 @@ from . import (
     claims,
     collapse,
     datasets,
+    distill,
     geometry,
     grids,
     latents,
@@ -27,6 +28,7 @@ from .audit import Audit, audit
 from .basins import basins
 from .claims import verify
 from .collapse import certificate
+from .decode import decode
 from .denoisers import (
     Denoiser,
     GaussianDenoiser,
@@ -66,6 +68,8 @@ __all__ = [
     "claims",
     "collapse",
     "datasets",
+    "decode",
+    "distill",
     "encode",
     "geometry",
     "grids",
