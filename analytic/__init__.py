@@ -12,15 +12,28 @@ precision of the machine, and the theory of diffusion sampling checked.
 Numba, SciPy and plotting load on first use.
 """
 
-from . import claims, collapse, datasets, geometry, grids, latents, learned, plotting, solvers
+from . import (
+    claims,
+    collapse,
+    datasets,
+    distill,
+    geometry,
+    grids,
+    latents,
+    learned,
+    plotting,
+    solvers,
+)
 from .audit import Audit, audit
 from .basins import basins
 from .claims import verify
 from .collapse import certificate
+from .decode import decode
 from .denoisers import (
     Denoiser,
     GaussianDenoiser,
     GaussianMixtureDenoiser,
+    GuidedDenoiser,
     LowRankGaussianDenoiser,
     OptimalDenoiser,
     SmoothedDenoiser,
@@ -40,6 +53,7 @@ __all__ = [
     "Denoiser",
     "GaussianDenoiser",
     "GaussianMixtureDenoiser",
+    "GuidedDenoiser",
     "LowRankGaussianDenoiser",
     "NoiseSchedule",
     "OptimalDenoiser",
@@ -54,6 +68,8 @@ __all__ = [
     "claims",
     "collapse",
     "datasets",
+    "decode",
+    "distill",
     "encode",
     "geometry",
     "grids",

@@ -245,8 +245,7 @@ def _distinct(sets: list[PointSet]) -> list[PointSet]:
     for data in sets:
         seen[data.name] = seen.get(data.name, 0) + 1
         name = data.name if seen[data.name] == 1 else f"{data.name} ({seen[data.name]})"
-        same = name == data.name
-        result.append(data if same else PointSet(data.points, data.weights, data.labels, name=name))
+        result.append(data if name == data.name else data.renamed(name))
     return result
 
 

@@ -336,11 +336,7 @@ def _looks_like_path(name: str) -> bool:
 
 
 def _subset(data: PointSet, n: int | None, rng: np.random.Generator) -> PointSet:
-    if n is None:
-        return data
-    keep = _pick(len(data), n, rng)
-    labels = None if data.labels is None else data.labels[keep]
-    return PointSet(data.points[keep], data.weights[keep], labels, name=data.name)
+    return data if n is None else data.subset(_pick(len(data), n, rng))
 
 
 def _pick(count: int, n: int | None, rng: np.random.Generator) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from . import _check
 
-__all__ = ["linear", "spherical", "variance_preserving"]
+__all__ = ["PATHS", "linear", "rowwise", "spherical", "variance_preserving"]
 
 Floats = NDArray[np.float64]
 
@@ -38,14 +38,12 @@ def linear(a: Any, b: Any, share: Any) -> Floats:
     float64 latents shaped like a; (K, ...) for K shares. The other two functions take
     and return the same.
     """
-    first, second, part = _arguments(a, b, share)
-    return (1 - part) * first + part * second
+    return _linear(*_arguments(a, b, share))
 
 
 def variance_preserving(a: Any, b: Any, share: Any) -> Floats:
     """√(1 − λ) a + √λ b: independent latents give a latent of the same law."""
-    first, second, part = _arguments(a, b, share)
-    return np.sqrt(1 - part) * first + np.sqrt(part) * second
+    return _variance_preserving(*_arguments(a, b, share))
 
 
 def spherical(a: Any, b: Any, share: Any) -> Floats:
@@ -56,7 +54,27 @@ def spherical(a: Any, b: Any, share: Any) -> Floats:
     ValueError
         where a row of a or b is zero, or the two are opposite: no great circle is singled out.
     """
+    return _spherical(*_arguments(a, b, share))
+
+
+def rowwise(how: str, a: Any, b: Any, share: Any) -> Floats:
+    """One latent per row: rows of a and b (B, D) at shares (B,), along the path named `how`."""
+    path = PATHS[_check.choice(how, "how", PATHS)]
     first, second, part = _arguments(a, b, share)
+    if first.ndim != 2 or part.shape != (len(first), 1, 1):
+        _check.fail("share", _check.show(share), "one per row of a (B, D)", "see linear")
+    return path(first, second, part[:, :, 0])
+
+
+def _linear(first: Floats, second: Floats, part: Floats) -> Floats:
+    return (1 - part) * first + part * second
+
+
+def _variance_preserving(first: Floats, second: Floats, part: Floats) -> Floats:
+    return np.sqrt(1 - part) * first + np.sqrt(part) * second
+
+
+def _spherical(first: Floats, second: Floats, part: Floats) -> Floats:
     lengths = [np.linalg.norm(each, axis=-1, keepdims=True) for each in (first, second)]
     for name, length in zip("ab", lengths, strict=True):
         if not length.all():
@@ -73,6 +91,14 @@ def spherical(a: Any, b: Any, share: Any) -> Floats:
     sine = np.where(close, 1.0, sine)
     weights = [np.where(close, p, np.sin(p * angle) / sine) for p in (1 - part, part)]
     return np.asarray(weights[0] * first + weights[1] * second)
+
+
+PATHS = {
+    "linear": _linear,
+    "spherical": _spherical,
+    "variance_preserving": _variance_preserving,
+}
+"""By name, for arrays that are checked already."""
 
 
 def _arguments(a: Any, b: Any, share: Any) -> tuple[Floats, Floats, Floats]:

@@ -8,10 +8,14 @@ first asked for:
 
     μ = Σ π_i x_i,   Σ = Σ π_i (x_i - μ)(x_i - μ)ᵀ,   R_μ = max |x_i - μ|,
     diam = max |x_i - x_j|,   affine span = μ + span{x_i - μ}.
+
+With labels p_0 is a mixture of classes, p_0 = Σ_y π(y) p_0(·|y). Where equal points had
+different labels, each keeps its own part π_i(y) of the weight π_i: p_0(x_i|y) = π_i(y)/π(y).
 """
 
 from __future__ import annotations
 
+import copy
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +26,7 @@ from numpy.typing import NDArray
 
 from . import _check
 
-__all__ = ["AffineSpan", "PointSet", "as_points"]
+__all__ = ["AffineSpan", "PointSet", "Shared", "as_points"]
 
 Floats = NDArray[np.float64]
 
@@ -42,6 +46,17 @@ class AffineSpan(NamedTuple):
         return int(self.basis.shape[0])
 
 
+class Shared(NamedTuple):
+    """Points of several classes: one entry for each pair of such a point and one of its labels."""
+
+    point: NDArray[np.intp]
+    """(M,) index of the point."""
+    labels: NDArray[Any]
+    """(M,) the label."""
+    weights: Floats
+    """(M,) that class's part π_i(y) of the point's weight; over a point they sum to π_i."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class PointSet:
     """A frozen set of N distinct weighted points in R^D.
@@ -52,8 +67,9 @@ class PointSet:
         taken for N points on a line: give it the shape (N, 1).
     weights : (N,) non-negative, not all zero, optional (default: equal). They
         are normalised; points of weight zero are dropped.
-    labels : (N,) optional class labels. Equal points that disagree keep the
-        label of the larger weight, with a warning.
+    labels : (N,) optional class labels. Where equal points disagree, `labels` has
+        that of the larger weight, with a warning; `shared` keeps all of them, and so
+        `given`, `classes` and `class_weights` are exact.
     name : what the set is called in reports and figures.
 
     Raises
@@ -69,6 +85,8 @@ class PointSet:
     weights: Any = None
     labels: NDArray[Any] | None = None
     name: str = field(default="points", kw_only=True)
+    shared: Shared | None = field(default=None, init=False)
+    """The points that carry more than one label, None if there are none."""
 
     def __post_init__(self) -> None:
         points = _check.array(self.points, "points")
@@ -96,23 +114,26 @@ class PointSet:
         if labels is not None:
             labels = labels[raw > 0]
         raw = raw[raw > 0]
-        groups = _groups(points)
+        groups, shared = _groups(points), None
         if groups is None:
             points = np.array(points, dtype=np.float64, order="C")
             labels = None if labels is None else labels.copy()
         else:
             first, member = groups
             if labels is not None:
-                labels = _merge_labels(labels, raw, first, member)
+                labels, shared = _merge_labels(labels, raw, first, member)
             raw = np.bincount(member, weights=raw, minlength=first.size).astype(np.float64)
             points = np.ascontiguousarray(points[first], dtype=np.float64)
         weights = raw / raw.sum()
-        for each in (points, labels, weights):
+        if shared is not None:
+            shared = shared._replace(weights=shared.weights / raw.sum())
+        for each in (points, labels, weights, *(shared or ())):
             if each is not None:
                 each.flags.writeable = False
         object.__setattr__(self, "points", points)
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "shared", shared)
         object.__setattr__(self, "name", _check.text(self.name, "name"))
 
     def __len__(self) -> int:
@@ -217,6 +238,94 @@ class PointSet:
         largest = max(values[0], np.sqrt(len(self)) * np.abs(self.points).max())
         rank = int((values > max(len(self), self.dim) * np.finfo(float).eps * largest).sum())
         return AffineSpan(self.mean, _frozen(basis[:rank].copy()))
+
+    @cached_property
+    def classes(self) -> NDArray[Any]:
+        """(C,) the labels there are, sorted.
+
+        Raises
+        ------
+        ValueError
+            for points without labels; so do `class_weights`, `members` and `given`.
+        """
+        found = np.unique(_labelled(self))
+        # a label that is the lighter one wherever it occurs
+        found = found if self.shared is None else np.union1d(found, self.shared.labels)
+        found.flags.writeable = False
+        return found
+
+    @cached_property
+    def class_weights(self) -> Floats:
+        """(C,) π(y) of the `classes`, summing to 1."""
+        totals = np.array([self._part(label).sum() for label in self.classes])
+        return _frozen(totals / totals.sum())
+
+    def members(self, label: Any) -> NDArray[np.intp]:
+        """(n,) ascending indices of the points of a class: `points[members]` are `given`'s."""
+        return np.flatnonzero(self._part(self.known_label(label)))
+
+    def given(self, label: Any) -> PointSet:
+        """The points of a class, p_0(·|y), with weights π_i(y)/π(y).
+
+        Raises
+        ------
+        ValueError, TypeError
+            for points without labels, and for a label that is none of `classes`.
+        """
+        known = self.known_label(label)
+        part = self._part(known)
+        rows = np.flatnonzero(part)
+        labels = np.full(rows.size, known, dtype=_labelled(self).dtype)
+        return PointSet(self.points[rows], part[rows], labels, name=f"{self.name}, class {known}")
+
+    def subset(self, rows: Any) -> PointSet:
+        """Some of the points, by their indices, each once; weights are normalised anew."""
+        keep = np.asarray(rows)
+        if keep.ndim != 1 or keep.dtype.kind not in "iu" or np.unique(keep).size != keep.size:
+            _check.fail(
+                "rows", _check.show(rows), "(n,) different whole numbers", "name each point once"
+            )
+        if keep.size and not (keep.min() >= 0 and keep.max() < len(self)):
+            _check.fail("rows", "an index outside the set", "0 ≤ index < N", "check the indices")
+        labels = None if self.labels is None else self.labels[keep]
+        found = PointSet(self.points[keep], self.weights[keep], labels, name=self.name)
+        if self.shared is not None and (inside := np.isin(self.shared.point, keep)).any():
+            place = np.empty(len(self), dtype=np.intp)
+            place[keep] = np.arange(keep.size)
+            index, names, parts = (each[inside] for each in self.shared)
+            parts = parts * (found.weights[place[index]] / self.weights[index])
+            shared = Shared(place[index], names, parts)
+            for each in shared:
+                each.flags.writeable = False
+            object.__setattr__(found, "shared", shared)
+        return found
+
+    def renamed(self, name: str) -> PointSet:
+        """The same points under another name."""
+        found = copy.copy(self)
+        object.__setattr__(found, "name", _check.text(name, "name"))
+        return found
+
+    def known_label(self, label: Any) -> Any:
+        """A label as `classes` has it."""
+        own = _labelled(self).dtype.kind
+        scalar = np.asarray(label)
+        alike = scalar.dtype.kind in "iu" if own in "iu" else scalar.dtype.kind == own
+        names = self.classes.tolist()
+        if scalar.ndim or not alike or scalar.item() not in names:
+            shown = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
+            _check.fail(
+                "label", _check.show(label), f"one of the labels {shown}", "see PointSet.classes"
+            )
+        return scalar.item()
+
+    def _part(self, label: Any) -> Floats:
+        """(N,) π_i(y), 0 for points of other classes."""
+        part = np.where(self.labels == label, self.weights, 0.0)
+        if self.shared is not None:
+            own = self.shared.labels == label
+            part[self.shared.point[own]] = self.shared.weights[own]
+        return part
 
     def sample(self, count: int, rng: np.random.Generator) -> Floats:
         """(count, D) points drawn with probability π_i, as float64 rows."""
@@ -367,23 +476,41 @@ def _groups(points: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]] |
     return None if first.size == count else (first, group.reshape(-1))
 
 
+def _labelled(points: PointSet) -> NDArray[Any]:
+    """The labels of points that have some."""
+    if points.labels is None:
+        _check.fail(
+            "points",
+            f"{points!r} without labels",
+            "points with class labels",
+            "make them with PointSet(points, labels=...)",
+        )
+    return points.labels
+
+
 def _merge_labels(
     labels: NDArray[Any], weights: Floats, first: NDArray[np.intp], member: NDArray[np.intp]
-) -> NDArray[Any]:
+) -> tuple[NDArray[Any], Shared | None]:
+    """The heaviest label of each group of equal points, and all those of groups with several."""
     merged = labels[first].copy()
     clash = np.flatnonzero(labels != merged[member])
     groups = np.unique(member[clash])
     if not groups.size:
-        return merged
+        return merged, None
     inside = np.flatnonzero(np.isin(member, groups))
     inside = inside[np.argsort(member[inside], kind="stable")]
     cuts = np.flatnonzero(np.diff(member[inside])) + 1
+    index, every, parts = [], [], []
     for group, rows in zip(groups, np.split(inside, cuts), strict=True):
         names, inverse = np.unique(labels[rows], return_inverse=True)
-        merged[group] = names[np.bincount(inverse, weights=weights[rows]).argmax()]
+        sums = np.bincount(inverse.reshape(-1), weights=weights[rows])
+        merged[group] = names[sums.argmax()]
+        index.append(np.full(names.size, group))
+        every.append(names)
+        parts.append(sums)
     warnings.warn(
-        f"{groups.size} merged points carried different labels; each keeps the label of the "
-        "larger weight. Drop the duplicates beforehand to choose otherwise.",
+        f"{groups.size} merged points carried different labels; `labels` has that of the larger "
+        "weight, `given` knows all. Drop the duplicates beforehand to choose otherwise.",
         stacklevel=4,
     )
-    return merged
+    return merged, Shared(np.concatenate(index), np.concatenate(every), np.concatenate(parts))

@@ -43,6 +43,8 @@ ROOMS = (
     "basins",
     "solvers",
     "sampling",
+    "distill",
+    "decode",
     "audit",
     "peers",
     "learned",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import grids
+from .. import distill, grids
 from ..denoisers import OptimalDenoiser
 from ..flow import integrate
 from ..noise import NoiseSchedule
@@ -244,9 +244,7 @@ def _same_end(case: Case, rows: NDArray[np.intp], stops: Floats) -> Floats:
     # a path close to a separatrix stays undecided until far below the distances in the data
     far = 1e-3 * case.diameter
     for k, sigma in enumerate(stops, start=1):
-        again = integrate(
-            case.subject.denoiser, first.states[k], float(sigma), 0.0, save_at=(), **tight
-        ).collapse
+        again = distill.consistency(case.subject.denoiser, first.states[k], sigma, **tight).collapse
         assert again is not None
         clear = first.collapse.certified & again.certified
         late = np.fmin(first.collapse.sigma, again.sigma) < far * 1e-3
@@ -259,9 +257,8 @@ def _teacher(case: Case) -> tuple[Floats, float]:
     """What one step must predict to do what k Euler steps do, against its weights."""
     grid = grids.polynomial(9, case.sigma_max, case.sigma_min)
     path = case.subject.sampler(case.subject.denoiser, case.start, grid, solver="euler")
-    share = grid[-1] / grid[0]
-    target = (path.states[-1] - share * path.states[0]) / (1 - share)
-    weights = grid[-1] * np.diff(1 / grid) / (1 - share)
+    target = distill.implied(path.states[0], path.states[-1], grid[0], grid[-1])
+    weights = distill.euler_weights(grid)
     combined = np.einsum("t,tbd->bd", weights, path.denoised[:-1])
     size = np.linalg.norm(path.states[-1], axis=1) + case.points.radius + case.diameter
     return np.linalg.norm(target - combined, axis=1) / size, float(weights.sum() - 1)

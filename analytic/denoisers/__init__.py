@@ -11,11 +11,13 @@ density p_0 and x = x_0 + σ z, z ~ N(0, I), the one with least mean squared err
 | `optimal` | a finite point set |
 | `gaussian` | a Gaussian, with any covariance or one of low rank in high dimension |
 | `mixture` | a mixture of Gaussians |
+| `guided` | none: classifier-free guidance, two denoisers extrapolated |
 | `smoothed` | none: the score of a finite set, averaged over shifts of the query |
 """
 
 from ._base import Denoiser, Evaluation, Motion, apply, dimension_of
 from .gaussian import GaussianDenoiser, LowRankGaussianDenoiser
+from .guided import GuidedDenoiser
 from .mixture import GaussianMixtureDenoiser
 from .optimal import OptimalDenoiser
 from .smoothed import SmoothedDenoiser
@@ -25,6 +27,7 @@ __all__ = [
     "Evaluation",
     "GaussianDenoiser",
     "GaussianMixtureDenoiser",
+    "GuidedDenoiser",
     "LowRankGaussianDenoiser",
     "Motion",
     "OptimalDenoiser",

@@ -12,11 +12,16 @@ https://arxiv.org/abs/2305.19947). With y_i = x_i - D, C = Σ u_i y_i y_iᵀ and
 κ3 = Σ u_i y_i |y_i|²,
 
     σ² ∇log p_σ = D - x,   ∂D/∂x = C/σ²,   ∂D/∂σ = (κ3 - 2C(x - D))/σ³.
+
+Of points with labels p_σ is the mixture Σ π(y) p_σ(·|y), and with D_y the optimal denoiser of
+class y and p(y|x; σ) = π(y) p_σ(x|y)/p_σ(x)
+
+    D = Σ_y p(y|x; σ) D_y,   ∇log p(y|x; σ) = (D_y - D)/σ².
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -97,6 +102,30 @@ class OptimalDenoiser:
         """Dimension D of the data."""
         return self.points.dim
 
+    def given(self, label: Any) -> OptimalDenoiser:
+        """The optimal denoiser D_y of the points with that label, E[x_0 | x, y].
+
+        With the same method and tolerance; made once for each label. Its points are
+        `points.given(label)`, of which index k is `points.members(label)[k]` here.
+
+        Raises
+        ------
+        ValueError
+            for points without labels, and for a label that is none of `points.classes`.
+        """
+        return self._class(self.points.known_label(label))[0]
+
+    def _class(self, label: Any) -> tuple[OptimalDenoiser, NDArray[np.intp]]:
+        """The denoiser of a class, and which points are its."""
+        if label not in self._classes:
+            given = replace(self, points=self.points.given(label))
+            self._classes[label] = given, self.points.members(label)
+        return self._classes[label]
+
+    @cached_property
+    def _classes(self) -> dict[Any, tuple[OptimalDenoiser, NDArray[np.intp]]]:
+        return {}
+
     def __call__(self, x: Any, sigma: Any) -> Reals:
         """Posterior mean D(x; σ), shaped like x.
 
@@ -135,6 +164,60 @@ class OptimalDenoiser:
         toward = self._toward_mean(q, self._softmax(q, s, dtype))
         result = toward / s[:, None] / levels[:, None]
         return result.astype(dtype, copy=False).reshape(shape)
+
+    def class_prob(self, x: Any, sigma: Any, *, log: bool = False) -> Reals:
+        """Posterior class probabilities p(y|x; σ): (B, C), (C,) for one query.
+
+        In the order of `points.classes`. `log` gives their logarithms, which do not
+        underflow. As accurate as log-odds between single points: each class is summed
+        about its own heaviest point, and those points are compared with one another.
+
+        Raises
+        ------
+        ValueError
+            for points without labels.
+        """
+        batch, shape, dtype = _check.queries(x, self.dim)
+        levels = _check.sigma(sigma, len(batch))
+        logs = _check.flag(log, "log")
+        labels = self.points.classes.tolist()
+        _check.size(len(batch), len(labels), "x")
+        q, s = self._sites.scaled(batch, levels)
+        heaviest = np.empty((len(labels), len(batch)), dtype=np.int64)
+        sums = np.empty((len(labels), len(batch)))
+        for k, label in enumerate(labels):
+            part, members = self._class(label)
+            found = part.evaluate(batch, levels)
+            heaviest[k] = members[found.nearest]
+            # of the class's part π_i(y) of that point's weight
+            share = part.points.log_weights[found.nearest]
+            sums[k] = found.log_odds + share + np.log(self.points.class_weights[k])
+        odds = self._class_odds(q, s, heaviest, sums)
+        odds -= np.log(np.exp(odds).sum(axis=0))
+        result = (odds if logs else np.exp(odds)).T
+        return result.astype(dtype, copy=False).reshape(*shape[:-1], len(labels))
+
+    def _class_odds(
+        self, q: Floats, s: Floats, heaviest: NDArray[np.int64], sums: Floats
+    ) -> Floats:
+        """(C, B) logits of the classes less the largest, from a point of each and the sum about it.
+
+        Differences of squared distances are formed from differences of points, as they nearly
+        cancel far from the data.
+        """
+        points, inv = self._sites.points, inverse(s)
+        odds, best = sums, np.zeros(len(q), dtype=np.int64)
+        # the second time about the best class, so that no two large numbers are subtracted
+        for _ in range(2):
+            base = points[heaviest[best, np.arange(len(q))]]
+            gaps = np.empty_like(sums)
+            for k, index in enumerate(heaviest):
+                here = points[index]
+                gaps[k] = np.einsum("ij,ij->i", base - here, (q - here) + (q - base))
+            with np.errstate(over="ignore"):
+                odds = sums - sums[best, np.arange(len(q))] - 0.5 * inv * (inv * gaps)
+            best = odds.argmax(axis=0)
+        return np.asarray(odds - odds.max(axis=0))
 
     def posterior(self, x: Any, sigma: Any) -> Posterior:
         """Posterior statistics: mean, log-density, tr C, entropy, effective points, top-k."""
