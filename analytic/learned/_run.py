@@ -189,10 +189,13 @@ class Run:
         )
 
     def resume(self, path: Path, settings: Mapping[str, Any], digest: str) -> None:
-        """Take over a state that was saved, of these settings and these data."""
+        """Take over a state that was saved, of these settings and these data.
+
+        ValueError for a file of anything else.
+        """
         content = read_torch(path, _KIND, _VERSION, "checkpoint")
         try:
-            came, data = content["settings"], content["data"]
+            came, data = dict(content["settings"]), content["data"]
             vectors = {name: content[name] for name in _VECTORS}
             fits = [
                 v.shape == self.weights.shape and bool(self.torch.isfinite(v).all())
@@ -200,11 +203,11 @@ class Run:
             ]
             step, loss = int(content["step"]), float(content["loss"])
             history = [(int(k), float(value)) for k, value in content["history"]]
-            _same(path, came, settings, data == digest)
-        except (KeyError, AttributeError, TypeError) as error:
+        except (KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
             _refuse(path, f"is not whole ({error})")
-        if not all(fits):
-            _refuse(path, "has weights of another network, or weights that are not finite")
+        _same(path, came, settings, data == digest)
+        if not (all(fits) and 0 < step <= settings["steps"] and math.isfinite(loss)):
+            _refuse(path, "has weights of another network, or numbers that cannot be")
         for name, vector in vectors.items():
             getattr(self, name).copy_(vector)
         self.step, self.loss, self.history = step, loss, history
