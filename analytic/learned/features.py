@@ -25,20 +25,29 @@ blended in log σ, smoothly; beyond the first and the last level those models go
 
 from __future__ import annotations
 
+import io
 import math
+import os
+import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, grids
+from .._outcome import write_atomic
 from .._progress import bar
 from ..points import PointSet, as_points
 
 __all__ = ["RandomFeatureDenoiser"]
 
 Floats = NDArray[np.float64]
+
+
+_KIND = "analytic-diffusion random features 1"
+_ARRAYS = ("sigmas", "losses", "mean", "frequencies", "phases", "readout")
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +135,41 @@ class RandomFeatureDenoiser:
         losses = np.array([level.loss for level in levels])
         return RandomFeatureDenoiser(grid, losses, data.mean, tuple(levels))
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to an ``.npz`` of plain numbers, whole or not at all; see `load`."""
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            kind=np.array(_KIND),
+            sigmas=self.sigmas,
+            losses=self.losses,
+            mean=self.mean,
+            frequencies=np.stack([level.frequencies for level in self.levels]),
+            phases=np.stack([level.phases for level in self.levels]),
+            readout=np.stack([level.readout for level in self.levels]),
+        )
+        write_atomic(path, buffer.getvalue())
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> RandomFeatureDenoiser:
+        """The model of a file that `save` wrote, the same to the last bit.
+
+        Raises
+        ------
+        ValueError
+            for other files, damaged or truncated ones, and pickles.
+        """
+        try:
+            with np.load(Path(path), allow_pickle=False) as archive:
+                return _restore({name: archive[name] for name in ("kind", *_ARRAYS)})
+        except (ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+            _check.fail(
+                "path",
+                f"{str(path)!r}, which cannot be read ({error})",
+                "a file of RandomFeatureDenoiser.save",
+                "save it again, or point to another file",
+            )
+
     def __call__(self, x: Any, sigma: Any) -> NDArray[Any]:
         """r(x; σ), of x's shape and dtype."""
         batch, shape, dtype = _check.queries(x, self.dim)
@@ -150,6 +194,24 @@ class RandomFeatureDenoiser:
             return left, np.zeros(len(sigma))
         u = (here - logs[left]) / (logs[left + 1] - logs[left])
         return left, u * u * (3 - 2 * u)
+
+
+def _restore(arrays: dict[str, NDArray[Any]]) -> RandomFeatureDenoiser:
+    """A model from what `save` wrote, every shape and number checked."""
+    if arrays["kind"].shape != () or str(arrays["kind"]) != _KIND:
+        raise ValueError(f"it is no {_KIND!r}")
+    for name in _ARRAYS:
+        if arrays[name].dtype != np.float64 or not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{name} is not finite, or no float64")
+    sigmas, losses, mean, frequencies, phases, readout = (arrays[name] for name in _ARRAYS)
+    (count,), (dim,) = sigmas.shape, mean.shape
+    width = phases.shape[-1]
+    shapes = (losses.shape, frequencies.shape, phases.shape, readout.shape)
+    if shapes != ((count,), (count, width, dim), (count, width), (count, dim, width + dim)):
+        raise ValueError(f"its arrays have the shapes {shapes}")
+    grids.validate(np.append(sigmas, 0.0))
+    levels = zip(frequencies, phases, readout, losses.tolist(), strict=True)
+    return RandomFeatureDenoiser(sigmas, losses, mean, tuple(_Level(*each) for each in levels))
 
 
 def _ends(frequencies: Any) -> tuple[float, float]:

@@ -1,0 +1,68 @@
+"""Where training takes its noise levels from: any function (rng, n) -> (n,) levels > 0.
+
+    LogNormal    ln(σ/2σ_d) ~ N(mean, std²): EDM's, whose data has σ_d = ½, for data of scale σ_d
+    LogUniform   ln σ uniform between two levels
+
+Karras et al. (2022), https://arxiv.org/abs/2206.00364, table 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _check
+
+__all__ = ["Levels", "LogNormal", "LogUniform", "draw"]
+
+Floats = NDArray[np.float64]
+Levels = Callable[[np.random.Generator, int], Any]
+"""(rng, n) -> (n,) noise levels."""
+
+
+@dataclass(frozen=True)
+class LogNormal:
+    """EDM's noise levels, scaled to the data: ln(σ/2σ_d) ~ N(mean, std²), as its data has σ_d = ½.
+
+    Training fills in the σ_d of its points where none is given.
+    """
+
+    mean: float = -1.2
+    std: float = 1.2
+    sigma_data: float | None = None
+
+    def __post_init__(self) -> None:
+        _check.number(self.mean, "mean", low=-100, high=100)
+        _check.number(self.std, "std", low=0.0, high=30)
+        if self.sigma_data is not None:
+            _check.number(self.sigma_data, "sigma_data", low=0.0, open_low=True)
+
+    def __call__(self, rng: np.random.Generator, count: int) -> Floats:
+        """(count,) levels."""
+        unit = 1.0 if self.sigma_data is None else 2 * self.sigma_data
+        return unit * np.exp(self.mean + self.std * rng.standard_normal(count))
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """Noise levels with ln σ uniform between those of `low` and `high`."""
+
+    low: float = 0.001
+    high: float = 160.0
+
+    def __post_init__(self) -> None:
+        low = _check.number(self.low, "low", low=0.0, open_low=True)
+        _check.number(self.high, "high", low=low, high=_check.SIGMA_LIMIT)
+
+    def __call__(self, rng: np.random.Generator, count: int) -> Floats:
+        """(count,) levels."""
+        return self.low * (self.high / self.low) ** rng.random(count)
+
+
+def draw(levels: Levels, rng: np.random.Generator, count: int) -> Floats:
+    """(count,) levels of any distribution, checked."""
+    return _check.sigma(levels(rng, count), count, argument="levels")

@@ -1,0 +1,245 @@
+"""What training gives, and its file.
+
+A model's file is a zip archive of torch's (numbers and plain values only, read with
+`weights_only=True`); random features have an `.npz`. `load` tells them apart by what is inside.
+Neither is unpickled, and nothing is allocated on the word of a header.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _check
+from .._outcome import write_atomic
+from . import networks
+from ._torch import require
+from .features import RandomFeatureDenoiser
+
+__all__ = ["Losses", "TrainedDenoiser", "load", "read_torch", "where", "write_torch"]
+
+Floats = NDArray[np.float64]
+
+_KIND = "analytic-diffusion model"
+_VERSION = 1
+_BLOCK = 1 << 20
+"""Coordinates denoised at a time: hidden layers are some hundred times as large."""
+
+
+class Losses(NamedTuple):
+    """How training went."""
+
+    step: NDArray[np.int64]
+    """(n,) steps done."""
+    loss: Floats
+    """(n,) moving average of the training loss, per coordinate; 1 is the best linear denoiser of
+    isotropic data."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainedDenoiser:
+    """A network trained on points, called like any denoiser.
+
+    Made by `train_mlp`, `train_conv` or `load`. x (B, D) or (D,), σ a scalar or (B,), both kept in
+    shape; float32 in, float32 out. The network works in float32, the rest in float64.
+    """
+
+    module: Any
+    """Torch module of EDM's form: module(x (B, *shape), σ, class_labels=None)."""
+    shape: tuple[int, ...]
+    """Of one x as the network sees it: (D,) or (C, H, W)."""
+    losses: Losses
+    settings: Mapping[str, Any]
+    """What it was trained with: plain values, architecture included."""
+    classes: tuple[Any, ...] = ()
+    """Labels that `given` takes, for a class-conditional model."""
+    label: Any = None
+    """The label that outputs are conditioned on; None for none."""
+
+    @property
+    def dim(self) -> int:
+        """D"""
+        return math.prod(self.shape)
+
+    def __repr__(self) -> str:
+        condition = "" if self.label is None else f", label={self.label!r}"
+        kind, steps = self.settings["kind"], self.settings["steps"]
+        return f"TrainedDenoiser({kind!r}, D={self.dim}, steps={steps}{condition})"
+
+    def __call__(self, x: Any, sigma: Any) -> NDArray[Any]:
+        """r(x; σ), of x's shape and dtype."""
+        batch, shape, dtype = _check.queries(x, self.dim)
+        levels = _check.sigma(sigma, len(batch))
+        result = _evaluate(self.module, batch, levels, self.shape, self._one_hot())
+        return result.reshape(shape).astype(dtype, copy=False)
+
+    def given(self, label: Any) -> TrainedDenoiser:
+        """The denoiser of one class; None for all of them.
+
+        Raises
+        ------
+        ValueError
+            for a model that was trained without labels, and for labels that it has not seen.
+        """
+        if label is not None and label not in self.classes:
+            known = ", ".join(map(repr, self.classes[:20]))
+            _check.fail(
+                "label",
+                _check.show(label),
+                f"one of {known}" if known else "None, as this model knows no classes",
+                "train with labels=True on points with labels",
+            )
+        return replace(self, label=label)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a file that `load` reads; whole or not at all."""
+        target = where(path)
+        content = {
+            "kind": _KIND,
+            "version": _VERSION,
+            "settings": dict(self.settings),
+            "classes": list(self.classes),
+            "label": self.label,
+            "step": self.losses.step.tolist(),
+            "loss": self.losses.loss.tolist(),
+            # clones, as parameters that training leaves are parts of one vector
+            "state": {k: v.detach().cpu().clone() for k, v in self.module.state_dict().items()},
+        }
+        write_torch(target, content)
+
+    def _one_hot(self) -> Floats | None:
+        if self.label is None:
+            return None
+        return np.eye(len(self.classes))[self.classes.index(self.label)]
+
+
+def _evaluate(
+    module: Any, x: Floats, sigma: Floats, shape: tuple[int, ...], label: Floats | None
+) -> Floats:
+    """The module's output for x (B, D), σ (B,), and one label (K,) for all."""
+    torch = require("a trained denoiser")
+    device = module.mean.device
+    found = np.empty_like(x)
+    step = max(1, _BLOCK // x.shape[1])
+    with torch.inference_mode():
+        for k in range(0, len(x), step):
+            rows = slice(k, k + step)
+            inputs = torch.from_numpy(x[rows].reshape(-1, *shape)).to(device)
+            levels = torch.from_numpy(sigma[rows]).to(device)
+            labels = None
+            if label is not None:
+                labels = torch.from_numpy(label).to(device).expand(len(inputs), -1)
+            outputs = module(inputs, levels, labels)
+            found[rows] = outputs.cpu().numpy().reshape(len(inputs), -1)
+    return found
+
+
+def load(path: str | os.PathLike[str]) -> TrainedDenoiser | RandomFeatureDenoiser:
+    """A model from a file that its `save` wrote.
+
+    Raises
+    ------
+    ValueError
+        for anything else: other files, damaged or truncated ones, pickles.
+    FileNotFoundError
+        where there is none.
+    """
+    target = where(path)
+    names = _members(target)
+    if any(name.endswith(".npy") for name in names):
+        return RandomFeatureDenoiser.load(target)
+    content = read_torch(target, _KIND, _VERSION)
+    try:
+        return _restore(content)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        _refuse(target, f"has contents that do not fit ({error})")
+
+
+def _restore(content: Mapping[str, Any]) -> TrainedDenoiser:
+    torch = require("loading a trained denoiser")
+    settings, state = dict(content["settings"]), content["state"]
+    module = networks.build(settings, device="meta")
+    for name, tensor in module.state_dict().items():
+        if state[name].dtype != tensor.dtype or not torch.isfinite(state[name]).all():
+            raise ValueError(f"{name} is not finite, or of another type")
+    module.load_state_dict(state, strict=True, assign=True)
+    losses = Losses(
+        np.array(content["step"], dtype=np.int64), np.array(content["loss"], dtype=np.float64)
+    )
+    shape, classes = tuple(settings["shape"]), tuple(content["classes"])
+    model = TrainedDenoiser(frozen(module), shape, losses, MappingProxyType(settings), classes)
+    return model.given(content["label"])
+
+
+def frozen(module: Any) -> Any:
+    """The module, to be used and no longer trained."""
+    module.zero_grad(set_to_none=True)
+    return module.requires_grad_(False).eval()
+
+
+def where(path: Any, argument: str = "path") -> Path:
+    """A path to a file in a folder that is there."""
+    if not isinstance(path, (str, os.PathLike)):
+        _check.fail(
+            argument, _check.show(path), "a path", "pass a string or a pathlib.Path", TypeError
+        )
+    target = Path(path)
+    if not target.parent.is_dir() or target.is_dir():
+        _check.fail(argument, repr(str(path)), "a file in an existing folder", "make the folder")
+    return target
+
+
+def write_torch(path: Path, content: Mapping[str, Any]) -> None:
+    """Tensors and plain values to a file, whole or not at all."""
+    buffer = io.BytesIO()
+    require("saving a model").save(dict(content), buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def read_torch(path: Path, kind: str, version: int, argument: str = "path") -> dict[str, Any]:
+    """The contents of a file of a kind and version; nothing in it is run."""
+    torch = require("reading a model")
+    _members(path, argument)
+    try:
+        content = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a parser throws at bytes of unknown origin
+        first = str(error).partition("\n")[0]
+        _refuse(path, f"cannot be read ({type(error).__name__}: {first})", argument)
+    if not isinstance(content, dict) or content.get("kind") != kind:
+        _refuse(path, f"is no {kind}", argument)
+    if content.get("version") != version:
+        _refuse(path, f"has version {content.get('version')!r}, not {version}", argument)
+    return content
+
+
+def _members(path: Path, argument: str = "path") -> list[str]:
+    """Names in an archive, every byte of which has been checked."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names, damaged = archive.namelist(), archive.testzip()
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # zlib.error, struct.error, NotImplementedError, ...
+        _refuse(path, f"is no whole archive ({error})", argument)
+    if damaged is not None:
+        _refuse(path, f"is damaged at {damaged!r}", argument)
+    return names
+
+
+def _refuse(path: Path, problem: str, argument: str = "path") -> NoReturn:
+    _check.fail(
+        argument,
+        f"{str(path)!r}, which {problem}",
+        "a file that analytic wrote",
+        "save it again, or point to another file",
+    )
