@@ -211,7 +211,9 @@ def _worst(v: Verdict) -> str:
     table = _table(f"{word} on {escape(v.data)}", head, rows)
     # what stays folded is left out in print, a counterexample never
     unfolded = " open" if failed else ""
-    return f"<details{unfolded}>\n<summary>{word} on {escape(v.data)}</summary>\n{table}\n</details>"
+    return (
+        f"<details{unfolded}>\n<summary>{word} on {escape(v.data)}</summary>\n{table}\n</details>"
+    )
 
 
 def _footer(report: Report) -> str:

@@ -89,21 +89,47 @@ def test_a_gaussian_needs_no_cosines() -> None:
     np.testing.assert_allclose(model(noisy, 100.0), gauss(noisy, 100.0), rtol=0, atol=1e-3)
 
 
+def linear(x: Any, sigma: float) -> Any:
+    covariance = POINTS.covariance
+    return x @ np.linalg.inv(covariance + sigma**2 * np.eye(3)) @ covariance
+
+
 def test_between_levels_the_neighbours_are_blended_smoothly() -> None:
-    model = fit(POINTS, [2.0, 0.5, 0.1], 32)
+    """What each adds to the best linear denoiser, at the place of the same relative size."""
+    fitted = (2.0, 0.5, 0.1)
+    model, mean = fit(POINTS, fitted, 32), POINTS.mean
     x = POINTS.points[:4]
-    alone = [fit(POINTS, [s], 32)(x, s) for s in (2.0, 0.5, 0.1)]
-    for k, s in enumerate((2.0, 0.5, 0.1)):
-        np.testing.assert_allclose(model(x, s), alone[k], rtol=1e-12)
-    np.testing.assert_allclose(model(x, 1.0), 0.5 * (alone[0] + alone[1]), rtol=1e-12)
-    np.testing.assert_array_equal(model(x, 50.0), model(x, 2.0))
-    np.testing.assert_array_equal(model(x, 0.01), model(x, 0.1))
-    # no kink at a level: the slope is zero there, from both sides
-    for side in (1 + 1e-6, 1 - 1e-6):
-        assert np.abs(model(x, 0.5 * side) - model(x, 0.5)).max() < 1e-10
+    alone = {s: fit(POINTS, [s], 32) for s in fitted}
+    for s in fitted:
+        np.testing.assert_allclose(model(x, s), alone[s](x, s), rtol=0, atol=1e-13)
+
+    def blended(sigma: float, shares: dict[float, float]) -> Any:
+        result = mean + linear(x - mean, sigma)
+        for s, share in shares.items():
+            y = (x - mean) * np.hypot(POINTS.scale, s) / np.hypot(POINTS.scale, sigma)
+            result = result + share * (alone[s](mean + y, s) - mean - linear(y, s))
+        return result
+
+    np.testing.assert_allclose(model(x, 1.0), blended(1.0, {2.0: 0.5, 0.5: 0.5}), atol=1e-13)
+    np.testing.assert_allclose(model(x, 50.0), blended(50.0, {2.0: 1.0}), atol=1e-13)
+    np.testing.assert_allclose(model(x, 0.01), blended(0.01, {0.1: 1.0}), atol=1e-13)
     each = np.array([3.0, 1.0, 0.3, 0.05])
     rows = np.vstack([model(x[k], each[k]) for k in range(4)])
-    np.testing.assert_allclose(model(x, each), rows, rtol=1e-12)
+    np.testing.assert_allclose(model(x, each), rows, rtol=0, atol=1e-13)
+
+
+def test_between_levels_a_model_is_nearly_as_good_as_one_fitted_there() -> None:
+    """Outputs that are blended as they are would be off by shares of D, not of its curved part."""
+    model, gaps = fit(POINTS, [8.0, 4.0, 2.0, 1.0], 64), []
+    for sigma in (5.7, 2.8, 1.4):
+        _, noisy = forward(POINTS, sigma, 200, 3)
+        there = fit(POINTS, [sigma], 64)(noisy, sigma)
+        above, below = (s for s in model.sigmas if abs(np.log2(s / sigma)) < 1)
+        plain = 0.5 * (model(noisy, above) + model(noisy, below))
+        gap, rough = (np.linalg.norm(each - there) for each in (model(noisy, sigma), plain))
+        assert gap < 0.4 * rough
+        gaps.append(gap / np.sqrt(200 * POINTS.total_variance))
+    assert gaps[0] < 2e-3
 
 
 def test_a_model_is_a_denoiser() -> None:

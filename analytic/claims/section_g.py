@@ -235,7 +235,7 @@ def _hasty(points: PointSet) -> Subject:
 
     def learn(data: PointSet, sigmas: Any, *args: Any, **options: Any) -> RandomFeatureDenoiser:
         wrong = RandomFeatureDenoiser.fit(data, np.asarray(sigmas) / np.sqrt(2), *args, **options)
-        return RandomFeatureDenoiser(np.asarray(sigmas), wrong.losses, wrong.mean, wrong.levels)
+        return replace(wrong, sigmas=np.asarray(sigmas))
 
     return replace(_faults.subject(points), learn=learn)
 

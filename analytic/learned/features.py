@@ -19,8 +19,13 @@ so that the ridge solution A = H (G + ρ I)^{-1} is the best there is, exactly. 
 is a feature with w = 0, b = 0. Everything is centred, x_0 and x alike.
 
 Frequencies follow the size of x: w_k = ω_k/√(ς² + s²), ς² the mean variance of a coordinate, with
-|ω_k| log-uniform over `frequencies`. Between fitted levels the outputs of the two neighbours are
-blended in log σ, smoothly; beyond the first and the last level those models go on.
+|ω_k| log-uniform over `frequencies`. Between fitted levels s_k only what the neighbours r_k add to
+the best linear denoiser is blended, in log σ and smoothly, at the place of the same relative size:
+
+    r(x) = W_σ x + Σ_k β_k (r_k(ρ_k x) - W_{s_k} ρ_k x),   W_σ = Σ (Σ + σ²I)^{-1},
+    ρ_k² = (ς² + s_k²)/(ς² + σ²),   β_k ≥ 0 of sum 1.
+
+Beyond the first and the last level that level alone has β = 1.
 """
 
 from __future__ import annotations
@@ -30,6 +35,7 @@ import math
 import os
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +53,7 @@ Floats = NDArray[np.float64]
 
 
 _KIND = "analytic-diffusion random features 1"
-_ARRAYS = ("sigmas", "losses", "mean", "frequencies", "phases", "readout")
+_ARRAYS = ("sigmas", "losses", "mean", "covariance", "frequencies", "phases", "readout")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +90,20 @@ class RandomFeatureDenoiser:
     squared deviation from the optimal denoiser (theory G1)."""
     mean: Floats
     """(D,) of the data."""
+    covariance: Floats
+    """(D, D) of the data."""
     levels: tuple[_Level, ...]
 
     @property
     def dim(self) -> int:
         """D"""
         return len(self.mean)
+
+    @cached_property
+    def _principal(self) -> tuple[Floats, Floats]:
+        """(D,) variances, and (D, D) columns in which they lie."""
+        variances, axes = np.linalg.eigh(self.covariance)
+        return np.maximum(variances, 0.0), axes
 
     @staticmethod
     def fit(
@@ -133,7 +147,7 @@ class RandomFeatureDenoiser:
                 levels.append(_fit(data, sigma, omega, phases, small))
                 moved(1)
         losses = np.array([level.loss for level in levels])
-        return RandomFeatureDenoiser(grid, losses, data.mean, tuple(levels))
+        return RandomFeatureDenoiser(grid, losses, data.mean, data.covariance, tuple(levels))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to an ``.npz`` of plain numbers, whole or not at all; see `load`."""
@@ -144,6 +158,7 @@ class RandomFeatureDenoiser:
             sigmas=self.sigmas,
             losses=self.losses,
             mean=self.mean,
+            covariance=self.covariance,
             frequencies=np.stack([level.frequencies for level in self.levels]),
             phases=np.stack([level.phases for level in self.levels]),
             readout=np.stack([level.readout for level in self.levels]),
@@ -176,13 +191,21 @@ class RandomFeatureDenoiser:
         levels = _check.sigma(sigma, len(batch))
         centred = batch - self.mean
         left, share = self._place(levels)
-        result = np.empty_like(centred)
-        for k in np.unique(left):
-            rows = np.flatnonzero(left == k)
-            blend = share[rows, None]
-            result[rows] = (1 - blend) * self.levels[k](centred[rows])
-            if blend.any():
-                result[rows] += blend * self.levels[k + 1](centred[rows])
+        variances, axes = self._principal
+        unit = variances.mean()
+        linear = variances / (variances + levels[:, None] ** 2)
+        result = np.zeros_like(centred)
+        for k in range(len(self.levels)):
+            # the share of level k: what is left of rows above it, and taken by rows below
+            blend = np.where(left == k, 1 - share, np.where(left == k - 1, share, 0.0))
+            rows = np.flatnonzero(blend)
+            if len(rows):
+                here = float(self.sigmas[k])
+                size = np.sqrt((unit + here**2) / (unit + levels[rows, None] ** 2))
+                part = blend[rows, None]
+                result[rows] += part * self.levels[k](size * centred[rows])
+                linear[rows] -= part * size * (variances / (variances + here**2))
+        result += ((centred @ axes) * linear) @ axes.T
         return (result + self.mean).reshape(shape).astype(dtype, copy=False)
 
     def _place(self, sigma: Floats) -> tuple[NDArray[np.int64], Floats]:
@@ -203,15 +226,25 @@ def _restore(arrays: dict[str, NDArray[Any]]) -> RandomFeatureDenoiser:
     for name in _ARRAYS:
         if arrays[name].dtype != np.float64 or not np.isfinite(arrays[name]).all():
             raise ValueError(f"{name} is not finite, or no float64")
-    sigmas, losses, mean, frequencies, phases, readout = (arrays[name] for name in _ARRAYS)
+    sigmas, losses, mean, covariance, frequencies, phases, readout = (
+        arrays[name] for name in _ARRAYS
+    )
     (count,), (dim,) = sigmas.shape, mean.shape
     width = phases.shape[-1]
-    shapes = (losses.shape, frequencies.shape, phases.shape, readout.shape)
-    if shapes != ((count,), (count, width, dim), (count, width), (count, dim, width + dim)):
+    shapes = tuple(arrays[name].shape for name in _ARRAYS[1:])
+    if shapes != (
+        (count,),
+        (dim,),
+        (dim, dim),
+        (count, width, dim),
+        (count, width),
+        (count, dim, width + dim),
+    ):
         raise ValueError(f"its arrays have the shapes {shapes}")
     grids.validate(np.append(sigmas, 0.0))
     levels = zip(frequencies, phases, readout, losses.tolist(), strict=True)
-    return RandomFeatureDenoiser(sigmas, losses, mean, tuple(_Level(*each) for each in levels))
+    made = tuple(_Level(*each) for each in levels)
+    return RandomFeatureDenoiser(sigmas, losses, mean, covariance, made)
 
 
 def _ends(frequencies: Any) -> tuple[float, float]:
