@@ -1,8 +1,8 @@
 """The report as one HTML page: plain strings, no scripts, nothing loaded from elsewhere.
 
 Everything a reader needs is in the one file: figures are embedded, details fold
-with `<details>`, and the page prints, without what is folded. Every text is escaped. There is no date
-in it, so the same report gives the same bytes.
+with `<details>`, and the page prints, without what is folded. Every text is escaped.
+There is no date in it, so the same report gives the same bytes.
 """
 
 from __future__ import annotations
