@@ -65,7 +65,6 @@ def test_round_trip_in_double(denoiser: Any, form: str, name: str) -> None:
     assert back.dtype == torch.float64
     expected = denoiser(x, SIGMA)
     gap = np.abs(back(x, SIGMA) - expected) / room(form, x, expected, SIGMA, schedule)
-    # time and back: an error of time is one of σ t'/t, which D passes on by C/σ² at the most
     assert gap.max() < 1e-12
     one = back(x[2], 0.5)
     assert one.shape == (2,)
@@ -81,13 +80,7 @@ def test_round_trip_in_single(form: str, name: str) -> None:
     back = from_torch(module, parameterization=form, schedule=schedule, shape=2, dtype="float32")
     expected = NORMAL(x, SIGMA)
     gap = np.abs(back(x, SIGMA) - expected) / room(form, x, expected, SIGMA, schedule)
-    # a time rounded in single precision is that of another σ: by t σ'/σ of a unit
-    loss = np.ones_like(SIGMA)
-    if schedule is not None:
-        t = schedule.time(SIGMA)
-        h = 1e-6 * t
-        loss += t * (schedule.level(t + h) - schedule.level(t - h)) / (2 * h * SIGMA)
-    assert (gap.max(axis=1) <= 1e-6 * loss).all()
+    assert gap.max() < 1e-6
     single = back(x.astype(np.float32), SIGMA)
     assert single.dtype == np.float32
 

@@ -6,7 +6,8 @@ precision and on its own device. Its output y returns to float64 before D is mad
 module gives D_c with a label and D_u without; guidance of weight w makes D_u + w (D_c - D_u)
 (Ho and Salimans 2022, *Classifier-Free Diffusion Guidance*, https://arxiv.org/abs/2207.12598).
 
-Rows run in batches, and how a row is rounded may depend on its batch, as ever in PyTorch.
+Rows run in batches, and how a row is rounded may depend on its batch, as ever in PyTorch. There
+are no gradients inside: a module that differentiates itself, an energy say, cannot run here.
 """
 
 from __future__ import annotations
