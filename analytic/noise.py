@@ -18,7 +18,8 @@ and noise at t = 1, the schedules here are
     vp              e^{-B/2}     (1 - e^{-B})^½               (e^B - 1)^½
     sub_vp          e^{-B/2}     1 - e^{-B}                   2 sinh(B/2)
     cosine          cosφ/cosφ_0  (1 - α²)^½                   σ/α
-    rectified_flow  1 - t        t                            t/(1 - t).
+    rectified_flow  1 - t        t                            t/(1 - t)
+    discrete        (1 + s²)^-½  s α                          in a table, at whole t.
 
 Each map and its inverse is written so that nothing cancels at either end: for the
 cosine, cos²φ_0 - cos²φ = sin(φ - φ_0) sin(φ + φ_0).
@@ -42,7 +43,7 @@ from numpy.typing import NDArray
 
 from . import _check
 
-__all__ = ["NoiseSchedule", "dimension", "linear_time", "noise"]
+__all__ = ["NoiseSchedule", "ddpm_level", "dimension", "linear_time", "noise"]
 
 Floats = NDArray[np.float64]
 Map = Callable[[Any], Any]
@@ -88,6 +89,17 @@ def dimension(like: Any, argument: str = "like") -> int:
             TypeError,
         )
     return int(shape[1])
+
+
+def ddpm_level(alphas_cumprod: Any) -> Any:
+    """σ = ((1 - ᾱ)/ᾱ)^½ of a discrete variance-preserving process; infinite where ᾱ = 0."""
+    kept = _check.array(alphas_cumprod, "alphas_cumprod").astype(np.float64)
+    if not ((kept >= 0) & (kept <= 1)).all():
+        _check.fail(
+            "alphas_cumprod", _check.show(kept), "numbers in [0, 1]", "pass products of 1 - β"
+        )
+    with np.errstate(divide="ignore"):
+        return np.sqrt((1 - kept) / kept)
 
 
 def _derived(value: Any) -> Any:
@@ -190,6 +202,31 @@ class NoiseSchedule:
     def rectified_flow(cls) -> NoiseSchedule:
         """The straight line x_t = (1 - t) x_0 + t z; no level at t = 1."""
         return cls._of("rectified_flow", _Rectified())
+
+    @classmethod
+    def discrete(cls, alphas_cumprod: Any) -> NoiseSchedule:
+        """The levels that a discrete process was trained at; t is the index, log σ linear between.
+
+        Parameters
+        ----------
+        alphas_cumprod : (T,) ᾱ of each step, strictly decreasing in (0, 1). A last ᾱ of 0 has
+            no level and is left out.
+
+        Returns
+        -------
+        A variance-preserving schedule on t from 0 to the last index.
+        """
+        levels = np.ravel(ddpm_level(alphas_cumprod))
+        levels = levels[:-1] if levels.size and np.isinf(levels[-1]) else levels
+        rising = levels.size > 1 and (np.diff(levels) > 0).all()
+        if np.ndim(alphas_cumprod) != 1 or not rising or levels[0] == 0:
+            _check.fail(
+                "alphas_cumprod",
+                _check.show(alphas_cumprod),
+                "two or more numbers that fall strictly, inside (0, 1)",
+                "pass the cumulative products of 1 - β, not β",
+            )
+        return cls._of("discrete", _Table(levels), float(len(levels) - 1))
 
     @classmethod
     def _of(cls, name: str, family: Any, t_max: float = 1.0) -> NoiseSchedule:
@@ -548,3 +585,43 @@ class _Rectified:
 
     def scale(self, level: Any) -> Any:
         return 1 / (1 + level)
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """A variance-preserving process with σ = σ_k (σ_{k+1}/σ_k)^{t-k} between the indices."""
+
+    levels: Floats
+
+    @property
+    def rates(self) -> Floats:
+        """(T,) dlog σ/dt from each index on; at the last one as before it."""
+        steps = np.diff(np.log(self.levels))
+        return np.append(steps, steps[-1])
+
+    def alpha(self, t: Any) -> Any:
+        return self.scale(self.level(t))
+
+    def sigma(self, t: Any) -> Any:
+        level = self.level(t)
+        return level * self.scale(level)
+
+    def alpha_derivative(self, t: Any) -> Any:
+        return -self.level(t) * self.sigma_derivative(t)
+
+    def sigma_derivative(self, t: Any) -> Any:
+        level = self.level(t)
+        return self.rates[np.asarray(t, dtype=int)] * level * self.scale(level) ** 3
+
+    def level(self, t: Any) -> Any:
+        k = np.asarray(t, dtype=int)
+        return self.levels[k] * np.exp(self.rates[k] * (t - k))
+
+    def time(self, level: Any) -> Any:
+        # from the index below, so that the table's own levels give whole numbers
+        k = np.clip(np.searchsorted(self.levels, level, side="right") - 1, 0, None)
+        here = k + np.log(level / self.levels[k]) / self.rates[k]
+        return np.minimum(here, len(self.levels) - 1.0)
+
+    def scale(self, level: Any) -> Any:
+        return 1 / np.hypot(1.0, level)

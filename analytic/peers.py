@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _check
+from .noise import NoiseSchedule, ddpm_level
 
 __all__ = ["Scheduler", "names", "scheduler"]
 
@@ -187,10 +188,9 @@ class Scheduler:
     def mismatch(self, steps: int) -> float:
         """Largest |σ(t)/σ_k - 1|, σ(t) that of the timestep handed to the model at σ_k."""
         driven = self._set(steps)
-        trained = _sigma(driven.alphas_cumprod.numpy().astype(np.float64))
-        times = driven.timesteps.numpy().astype(np.float64)
-        seen = np.exp(np.interp(times, np.arange(len(trained)), np.log(trained)))
-        return float(np.abs(seen / self._sigmas(driven)[: len(times)] - 1).max())
+        trained = NoiseSchedule.discrete(driven.alphas_cumprod.numpy())
+        seen = trained.level(driven.timesteps.numpy().astype(np.float64))
+        return float(np.abs(seen / self._sigmas(driven)[: len(seen)] - 1).max())
 
     def __call__(self, model: Any, x: Floats, sigmas: Floats) -> Floats:
         """States (n + 1, B, D) at `levels(n)`, from a model of x0 in VE coordinates."""
@@ -229,7 +229,7 @@ class Scheduler:
             return np.asarray(driven.sigmas.numpy().astype(np.float64))
         kept = driven.alphas_cumprod[driven.timesteps]
         final = driven.final_alpha_cumprod
-        return _sigma(np.append(kept.numpy(), float(final)).astype(np.float64))
+        return np.asarray(ddpm_level(np.append(kept.numpy(), float(final)).astype(np.float64)))
 
     def _full(self, driven: Any) -> list[int]:
         """Evaluations that complete a step."""
@@ -239,8 +239,3 @@ class Scheduler:
         if self.per_step == 2:
             return [*range(1, last, 2), last]
         return list(range(last + 1))
-
-
-def _sigma(kept: Floats) -> Floats:
-    """σ of ᾱ"""
-    return np.asarray(np.sqrt((1 - kept) / kept))

@@ -23,6 +23,7 @@ ROOMS = (
     "points",
     "scale",
     "noise",
+    "targets",
     "latents",
     "grids",
     "_files",

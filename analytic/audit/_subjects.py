@@ -9,23 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _check, grids, solvers
+from .. import _check, grids, solvers, targets
 from ..denoisers import Denoiser, apply
 from ..sampling import sample
 
-__all__ = ["FORMS", "Call", "Run", "Subject", "counts", "subject"]
+__all__ = ["Call", "Run", "Subject", "counts", "subject"]
 
 Floats = NDArray[np.float64]
 Grid = Callable[[int, float, float], Any]
 """(number of levels, σ_0, σ_n) to a decreasing grid."""
-
-FORMS: Mapping[str, Callable[[Floats, Floats, Floats], Floats]] = {
-    "x0": lambda x, d, s: d,
-    "eps": lambda x, d, s: (x - d) / s,
-    "v": lambda x, d, s: ((x - d) / s - s * d) / np.sqrt(1 + s * s),
-    "flow": lambda x, d, s: (x - d) / s - d,
-}
-"""Parametrization to what the model returns at the VE state x with output D, σ of shape (B, 1)."""
 
 
 class Call(NamedTuple):
@@ -63,7 +55,7 @@ class Recorder:
             if self.trace:
                 rows = level == s
                 self.calls.append(Call(float(s), batch[rows], out[rows]))
-        answer = FORMS[self.form](batch, out, level[:, None])
+        answer = targets.output(self.form, batch, out, level[:, None])
         return answer.reshape(given.shape).astype(given.dtype, copy=False)
 
     def forget_last(self) -> None:
@@ -232,17 +224,17 @@ def _ours(
 
 def _forms(parametrization: Any) -> tuple[str, Mapping[str, Any]]:
     if isinstance(parametrization, str):
-        return _check.choice(parametrization, "parametrization", FORMS), {}
+        return _check.choice(parametrization, "parametrization", targets.NAMES), {}
     if not isinstance(parametrization, Mapping):
         _check.fail(
             "parametrization",
             _check.show(parametrization),
-            f"one of {', '.join(FORMS)}, or a dict from these to samplers",
+            f"one of {', '.join(targets.NAMES)}, or a dict from these to samplers",
             "name what the sampler takes its model to be",
             TypeError,
         )
     for name, other in parametrization.items():
-        _check.choice(name, "parametrization", FORMS)
+        _check.choice(name, "parametrization", targets.NAMES)
         if not callable(other):
             _check.fail(
                 f"parametrization[{name!r}]",
