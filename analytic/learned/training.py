@@ -80,8 +80,9 @@ def train_mlp(
         "cosine" (falls to 0) or "constant".
     half_life : steps in which averaged weights forget half; at most a 20th of the steps so far.
         0 for no averages.
-    levels : where noise levels come from: `LogUniform` (default, over EDM's sampling range, 0.002
-        to 80), `LogNormal` (EDM's, scaled to the data), or a function (rng, n) -> (n,).
+    levels : where noise levels come from: `LogUniform` (default, from 0.001 to 160, twice beyond
+        EDM's sampling range at both ends), `LogNormal` (EDM's, scaled to the data), or a
+        function (rng, n) -> (n,).
     labels : train a class-conditional model on the labels of the points, `given(label)`.
     label_dropout : probability with which a label is hidden, so that the same model serves
         without one.
