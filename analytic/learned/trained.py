@@ -112,8 +112,7 @@ class TrainedDenoiser:
             "label": self.label,
             "step": self.losses.step.tolist(),
             "loss": self.losses.loss.tolist(),
-            # clones, as parameters that training leaves are parts of one vector
-            "state": {k: v.detach().cpu().clone() for k, v in self.module.state_dict().items()},
+            "state": {k: v.detach().cpu() for k, v in self.module.state_dict().items()},
         }
         write_torch(target, content)
 

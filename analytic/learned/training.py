@@ -53,7 +53,7 @@ def train_mlp(
     *,
     width: int = 256,
     depth: int = 3,
-    steps: int = 4000,
+    steps: int = 3000,
     batch: int = 512,
     lr: float = 1e-3,
     warmup: int = 100,
@@ -63,7 +63,7 @@ def train_mlp(
     labels: bool = False,
     label_dropout: float = 0.1,
     seed: int = 0,
-    threads: int | None = None,
+    threads: int | None = 1,
     device: str = "cpu",
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 500,
@@ -80,13 +80,15 @@ def train_mlp(
         "cosine" (falls to 0) or "constant".
     half_life : steps in which averaged weights forget half; at most a 20th of the steps so far.
         0 for no averages.
-    levels : where noise levels come from: `LogUniform` (default, over EDM's sampling range, 0.002
-        to 80), `LogNormal` (EDM's, scaled to the data), or a function (rng, n) -> (n,).
+    levels : where noise levels come from: `LogUniform` (default, from 0.001 to 160, twice beyond
+        EDM's sampling range at both ends), `LogNormal` (EDM's, scaled to the data), or a
+        function (rng, n) -> (n,).
     labels : train a class-conditional model on the labels of the points, `given(label)`.
     label_dropout : probability with which a label is hidden, so that the same model serves
         without one.
     seed : non-negative integer. Same seed, same model: bit for bit with one thread.
-    threads : of torch, while it trains; None leaves torch's own setting.
+    threads : of torch, while it trains; None leaves torch's own setting. Networks as small as
+        the default gain little from more, and lose much where cores are busy.
     device : where torch works.
     checkpoint : a file that is written every `checkpoint_every` steps, and continued from where
         it is there. A run that was interrupted and called again gives the same model.
@@ -117,7 +119,7 @@ def train_conv(
     *,
     width: int = 32,
     depth: int = 2,
-    steps: int = 2000,
+    steps: int = 1500,
     batch: int = 128,
     lr: float = 1e-3,
     warmup: int = 100,
@@ -127,7 +129,7 @@ def train_conv(
     labels: bool = False,
     label_dropout: float = 0.1,
     seed: int = 0,
-    threads: int | None = None,
+    threads: int | None = 1,
     device: str = "cpu",
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 100,
