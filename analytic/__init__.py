@@ -17,6 +17,7 @@ from .audit import Audit, audit
 from .basins import basins
 from .claims import verify
 from .collapse import certificate
+from .compare import Comparison, compare
 from .denoisers import (
     Denoiser,
     GaussianDenoiser,
@@ -24,6 +25,7 @@ from .denoisers import (
     LowRankGaussianDenoiser,
     OptimalDenoiser,
     SmoothedDenoiser,
+    Spliced,
 )
 from .flow import encode, integrate
 from .meanshift import mean_shift, modes
@@ -37,6 +39,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Audit",
+    "Comparison",
     "Denoiser",
     "GaussianDenoiser",
     "GaussianMixtureDenoiser",
@@ -46,6 +49,7 @@ __all__ = [
     "PointSet",
     "Report",
     "SmoothedDenoiser",
+    "Spliced",
     "Trajectory",
     "Verdict",
     "audit",
@@ -53,6 +57,7 @@ __all__ = [
     "certificate",
     "claims",
     "collapse",
+    "compare",
     "datasets",
     "encode",
     "geometry",

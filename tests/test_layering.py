@@ -46,6 +46,7 @@ ROOMS = (
     "audit",
     "peers",
     "learned",
+    "compare",
     "_html",
     "report",
     "claims",

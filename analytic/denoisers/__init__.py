@@ -11,6 +11,7 @@ density p_0 and x = x_0 + σ z, z ~ N(0, I), the one with least mean squared err
 | `optimal` | a finite point set |
 | `gaussian` | a Gaussian, with any covariance or one of low rank in high dimension |
 | `mixture` | a mixture of Gaussians |
+| `spliced` | any two denoisers, one above a level and one below |
 | `smoothed` | none: the score of a finite set, averaged over shifts of the query |
 """
 
@@ -19,6 +20,7 @@ from .gaussian import GaussianDenoiser, LowRankGaussianDenoiser
 from .mixture import GaussianMixtureDenoiser
 from .optimal import OptimalDenoiser
 from .smoothed import SmoothedDenoiser
+from .spliced import Spliced
 
 __all__ = [
     "Denoiser",
@@ -29,6 +31,7 @@ __all__ = [
     "Motion",
     "OptimalDenoiser",
     "SmoothedDenoiser",
+    "Spliced",
     "apply",
     "dimension_of",
 ]
