@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _check
-from .compare import LEARNED, Comparison, Loss
+from .compare import FORWARD, LEARNED, Comparison, Loss
 from .points import PointSet, as_points
 from .report import Evidence, Verdict, write_atomic
 from .trajectory import Trajectory
@@ -272,7 +272,8 @@ def geometry_curves(
             look = looks[label]
             low, high = np.quantile(each, [0.1, 0.9], axis=1)
             mean = _shown(each.mean(axis=1), yscale)
-            axes.fill_between(levels, low, high, color=look.color, alpha=0.22, linewidth=0)
+            if not logy or (high > 0).any():
+                axes.fill_between(levels, low, high, color=look.color, alpha=0.22, linewidth=0)
             axes.plot(levels, mean, label=_plain(label), color=look.color, linestyle=look.linestyle)
         if levels.size > 1:
             axes.set_xlim(levels.max(), levels.min())
@@ -434,7 +435,7 @@ def loss_split(comparison: Comparison, *, ax: Axes | None = None, legend: bool =
     loss = comparison.loss
     curves = {
         "loss of r": loss.model,
-        "deviation |r − D|²": loss.model - loss.optimal,
+        "deviation |r − D|²": comparison.settings[FORWARD].deviation ** 2,
         "mmse, loss of D": loss.optimal,
     }
     unseen: Loss | None = comparison.held_out
@@ -504,7 +505,8 @@ def memorisation(comparison: Comparison, *, ax: Axes | None = None, legend: bool
         axes.set_xlabel("distance to the nearest / second nearest data point")
         axes.set_ylabel("share of ends below")
         if legend:
-            axes.legend(loc="lower right")
+            # curves may pass anywhere: the box is see-through, and where least is behind it
+            axes.legend(frameon=True, framealpha=0.8, edgecolor="none")
         return axes
 
 
