@@ -132,6 +132,15 @@ def test_a_model_that_diverges_is_not_judged_by_its_paths() -> None:
     assert verdict.status == Status.NOT_TESTED
     assert "no path of the model stays finite" in verdict.note
 
+    def fragile(x: Any, sigma: Any) -> Any:
+        first = (np.arange(len(x)) == 0) & (np.ndim(sigma) == 0)
+        return np.where(first[:, None], np.nan, bent(x, sigma))
+
+    some = replace(case, subject=replace(subject, model=fragile))
+    verdict = claims.registry["G2"].test(some, claims.registry["G2"])
+    assert verdict.status == Status.HOLDS
+    assert verdict.cases == case.starts - 1
+
 
 @pytest.mark.parametrize(
     ("model", "words"),

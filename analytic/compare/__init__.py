@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 from .. import _check, grids, solvers
 from .._progress import Advance, bar
 from ..basins import basins
+from ..collapse import certificate
 from ..denoisers import Denoiser, OptimalDenoiser, Spliced
 from ..noise import noise
 from ..points import PointSet, as_points
@@ -200,7 +201,7 @@ def _batch(
     if kept.size < len(start):
         learned, optimal, start = learned.select(kept), optimal.select(kept), start[kept]
     on_learned, on_optimal, own, apart = _measure.along(model, best, learned, optimal, advance)
-    target = basins(best, optimal.final, float(grid[-1])).index
+    target = _limits(best, optimal.final, float(grid[-1]))
     places = {"model": learned.denoised[-1], "optimal": optimal.denoised[-1]}
     advance(2)
     for cut in cuts:
@@ -219,6 +220,15 @@ def _batch(
         "geometry": {name: _measure.shape(path, unit) for name, path in paths.items()},
         "paths": paths if keep else {},
     }
+
+
+def _limits(best: OptimalDenoiser, x: Floats, sigma: float) -> NDArray[np.int64]:
+    """(B,) data points to which the flow leads; it is followed only where no certificate tells."""
+    found = certificate(best, x, sigma)
+    index, rest = found.index.copy(), ~found.certified
+    if rest.any():
+        index[rest] = basins(best, x[rest], sigma).index
+    return index
 
 
 def _ends(

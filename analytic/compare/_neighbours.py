@@ -22,7 +22,7 @@ SPARE = 6
 """Candidates beyond those asked for: ties to rounding are settled by exact distances."""
 BLOCK = 1 << 22
 """Numbers held at a time."""
-SAMPLE, WORK = 2000, 4e10
+SAMPLE, WORK = 2000, 1e10
 """Data points of which the distances to others are taken, and products that may cost."""
 
 
