@@ -24,7 +24,8 @@ at the last level, as of a last Euler step to σ = 0.
 Losses are not sampled in x_0: given x its law is the posterior u, and Σ u_i |r - x_i|² is
 |r - D|² + tr C. Held-out points are a data set of their own, with D' and C': the loss there is
 |r - D'|² + tr C', that of D is |D - D'|² + tr C', and the loss of r there less its loss on
-the data is the generalisation gap.
+the data is the generalisation gap; at large σ, where both are the variance of their points, it
+is the difference of the variances.
 
 `Spliced(D, r, σ)` is optimal above a level and learned below; `replace_at` tells what
 it, and the reverse, generate.
@@ -88,7 +89,8 @@ def compare(
     seed : non-negative integer; the same seed gives the same comparison.
     solver : a name of `analytic.solvers.names()` or a `Solver`, without noise, for both
         trajectories; or "exact", both by `analytic.integrate`.
-    rtol : tolerance of "exact" per step; float32 models support about 1e-5.
+    rtol : tolerance of "exact" per step; float32 models support about 1e-5. Separations below
+        some rtol |x| are those of two integrators.
     held_out : `PointSet` or (M, D) points of the same distribution that the model has not seen.
     replace_at : levels σ at which the optimal denoiser takes over, or hands over.
     part : share of the data scale √tr Σ, or of the final separation, at which two
