@@ -28,6 +28,7 @@ from .audit import Audit, audit
 from .basins import basins
 from .claims import verify
 from .collapse import certificate
+from .compare import Comparison, compare
 from .decode import decode
 from .denoisers import (
     Denoiser,
@@ -37,6 +38,7 @@ from .denoisers import (
     LowRankGaussianDenoiser,
     OptimalDenoiser,
     SmoothedDenoiser,
+    Spliced,
 )
 from .flow import encode, integrate
 from .meanshift import mean_shift, modes
@@ -50,6 +52,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Audit",
+    "Comparison",
     "Denoiser",
     "GaussianDenoiser",
     "GaussianMixtureDenoiser",
@@ -60,6 +63,7 @@ __all__ = [
     "PointSet",
     "Report",
     "SmoothedDenoiser",
+    "Spliced",
     "Trajectory",
     "Verdict",
     "audit",
@@ -67,6 +71,7 @@ __all__ = [
     "certificate",
     "claims",
     "collapse",
+    "compare",
     "datasets",
     "decode",
     "distill",

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from .audit import Table
+    from .compare import Comparison
     from .report import Report, Verdict
 
 __all__ = ["page"]
@@ -32,6 +34,11 @@ _KINDS = {
     "observation": "Observation (O): reported, not judged",
     "folklore": "Folklore (F): false in general, refuted by a counterexample",
 }
+
+_COMPARED = (
+    "r is the model, D the optimal denoiser, x and x* states of their trajectories; deviation "
+    "|r − D| on forward samples x_0 + σz, on the learned path and on the optimal one."
+)
 
 _LONGEST = 2000
 """Characters of one value of a worst case; the JSON report has all of them."""
@@ -88,6 +95,10 @@ def page(report: Report, figures: Mapping[str, bytes]) -> str:
     body = [
         _summary(report, claims),
         *(_claim(name, each, figures.get(name)) for name, each in claims.items()),
+        *(
+            _comparison(name, each, figures.get(f"comparison {name}"))
+            for name, each in report.comparisons.items()
+        ),
         _footer(report),
     ]
     return (
@@ -168,6 +179,54 @@ def _picture(name: str, verdict: Verdict, content: bytes) -> str:
         f"<figcaption>Measured values; a bound is drawn in dashed grey. "
         f"The table below has the worst of each panel.</figcaption>\n</figure>"
     )
+
+
+def _comparison(name: str, found: Comparison, picture: bytes | None) -> str:
+    """A model beside the optimal denoiser: what was found, the figure, and the numbers."""
+    anchor = _anchor(f"comparison-{name}")
+    title = f"{escape(found.model)} beside the optimal denoiser of {escape(name)}"
+    remarks = "".join(f"<li>{escape(each)}</li>" for each in found.remarks())
+    parts = [
+        f'<section id="{anchor}" aria-labelledby="{anchor}-title">',
+        f'<h2 id="{anchor}-title">{title}</h2>',
+        f'<p class="kind">{escape(_COMPARED)} Both follow {escape(found.solver)} from the same '
+        f"{found.apart.shape[1]} starts; {found.loss.model.shape[1]} forward samples at each of "
+        f"{len(found.sigmas)} levels. Reported, not judged.</p>",
+        f'<ul class="statement">{remarks}</ul>',
+    ]
+    if picture is not None:
+        code = base64.b64encode(picture).decode("ascii")
+        alt = f"{found.model} beside the optimal denoiser of {name}: deviation, shares, losses"
+        parts.append(
+            f'<figure>\n<img src="data:image/png;base64,{code}" alt="{escape(alt)}">\n'
+            "<figcaption>Means; bands from the 10 % to the 90 % quantile, of losses 95 % "
+            "intervals of the mean.</figcaption>\n</figure>"
+        )
+    captions = {
+        "deviation": "Deviation in data units, and shares of states where |r − D| ≤ |D − x| (T1) "
+        "and where the grid's Euler step cannot lower p_σ (step)",
+        "loss": "The denoising loss and what it is made of, in squared data units",
+        "ends": "What was generated (medians; shares)",
+        "geometry": "Geometry of the paths",
+    }
+    tables = found.tables()
+    parts += [_numbers(captions[each], tables[each]) for each in captions]
+    return "\n".join([*parts, "</section>"])
+
+
+def _numbers(caption: str, table: Table) -> str:
+    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in table.columns)
+    rows = [
+        f'<tr><th scope="row">{_cell(row[0])}</th>'
+        + "".join(f'<td class="number">{_cell(each)}</td>' for each in row[1:])
+        + "</tr>"
+        for row in table.rows
+    ]
+    return _table(escape(caption), head, rows)
+
+
+def _cell(value: Any) -> str:
+    return escape(value) if isinstance(value, str) else _number(value)
 
 
 def _measurements(verdicts: Sequence[Verdict]) -> str:

@@ -1,33 +1,38 @@
 """The command line.
 
     analytic verify [--data NAME|FILE ...] [--claims A1,C*] [--quick] [--seed N] [--out DIR]
+                    [--model MODULE:OBJECT|FILE]
     analytic explain CLAIM
     analytic audit SOLVER|MODULE:FUNCTION [--data NAME|FILE] [--order K] [--nfe K] [--json FILE]
 
 `verify` checks the claims on data sets and writes `report.json`, a
 self-contained `report.html`, and PDF and PNG figures. Exit codes: 0 every
-theorem holds, 1 one fails, 2 bad input, 130 interrupted. `audit` measures a sampler
-against the exact flow: 0 no promise is broken, 1 one is.
+theorem holds, 1 one fails, 2 bad input, 130 interrupted. With `--model` claims about learned
+and about any denoisers are checked on it, and the report compares it with the optimum.
+`audit` measures a sampler against the exact flow: 0 no promise is broken, 1 one is.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import __version__, _check, datasets, peers, plotting, solvers
+from . import __version__, _check, datasets, learned, peers, plotting, solvers
 from ._progress import Advance
 from ._workers import run
 from .audit import audit
-from .claims import explain, noise_range, registry, select, verify
-from .denoisers import OptimalDenoiser
+from .claims import Subject, checked, explain, noise_range, registry, select, units, verify
+from .denoisers import Denoiser, OptimalDenoiser
 from .kernels import threads
 from .points import PointSet
 from .report import Report, Verdict
@@ -89,6 +94,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--quick", action="store_true", help="fewer cases")
     check.add_argument("--seed", type=int, default=0, help="same seed, same report (default: 0)")
+    check.add_argument(
+        "--model",
+        metavar="MODULE:OBJECT|FILE",
+        help="a learned denoiser (x, sigma) to check and compare with the optimum; or a function "
+        "without arguments, or of the data set, that returns one; or a file that "
+        "analytic.learned.load reads",
+    )
     check.add_argument("--sigma-max", type=float, help="largest noise level (default: 80 units)")
     check.add_argument("--sigma-min", type=float, help="smallest noise level (default: 0.002)")
     check.add_argument(
@@ -164,14 +176,20 @@ def _sampler(name: str) -> Any:
         return solvers.get(name)
     if module == "diffusers":
         return peers.scheduler(inner)
+    return _object(name, "sampler", "function")
+
+
+def _object(name: str, argument: str, kind: str) -> Any:
+    """What `MODULE:OBJECT` names."""
+    module, _, inner = name.partition(":")
     sys.path.insert(0, "")  # as `python -m` does
     try:
         found = importlib.import_module(module)
     except ImportError as error:
         _check.fail(
-            "sampler",
+            argument,
             f"{name!r} ({error})",
-            "module:function of a module that can be imported",
+            f"module:{kind} of a module that can be imported",
             "check its name, and that it is on the path",
         )
     finally:
@@ -194,15 +212,20 @@ def _verify(options: argparse.Namespace) -> int:
     sets = _distinct(sets)
     for data in sets:
         noise_range(data, options.sigma_max, options.sigma_min)
+        if options.model is not None:
+            _model(options.model, data, make=False)
     ids = [claim.id for claim in chosen]
     check = partial(_run, options=options, seed=seed, claims=ids)
-    reports = run(check, sets, jobs, units=len(ids) * len(sets), title="checking claims")
+    moves = units(chosen, options.model) * len(sets)
+    reports = run(check, sets, jobs, units=moves, title="checking claims")
     report = reports[0]
     for other in reports[1:]:
         report = report + other
     _write(report, options.out, jobs)
     shutil.rmtree(options.out / UNFINISHED, ignore_errors=True)
     print(report.table())
+    for found in report.comparisons.values():
+        print(f"\n{found.model} on {found.data}", found.table(), *found.remarks(), sep="\n")
     counts = ", ".join(f"{k} {status}" for status, k in report.counts().items() if k)
     print(f"\n{counts}\nreport: {options.out / 'report.html'}")
     return 0 if report.holds else 1
@@ -211,8 +234,13 @@ def _verify(options: argparse.Namespace) -> int:
 def _run(
     data: PointSet, advance: Advance, *, options: argparse.Namespace, seed: int, claims: list[str]
 ) -> Report:
+    subject = Subject.of(OptimalDenoiser(data), data)
+    if options.model is not None:
+        # by its name: a model itself need not survive the way to another process
+        model = _model(options.model, data)
+        subject = replace(subject, model=model, model_name=options.model)
     return verify(
-        OptimalDenoiser(data),
+        subject,
         data,
         claims,
         seed,
@@ -222,6 +250,47 @@ def _run(
         progress=advance,
         resume=options.out / UNFINISHED,
     )
+
+
+def _model(spec: str, data: PointSet, *, make: bool = True) -> Denoiser | None:
+    """The model that `--model` names, checked on the data.
+
+    If not to be made, the function of a data set that makes it, which may train for long, is
+    not called, and the answer None.
+    """
+    if ":" not in spec or Path(spec).exists():
+        if not Path(spec).exists():
+            _check.fail("--model", repr(spec), "MODULE:OBJECT or a file that exists", "check it")
+        found = _loaded(spec)
+    else:
+        found = _object(spec, "--model", "object")
+        given = _arguments(found)
+        if given == 1 and not make:
+            return None
+        if given == 0:
+            found = found()
+        elif given == 1:
+            found = found(data)
+    return checked(found, data, "--model")
+
+
+def _loaded(path: str) -> Any:
+    load = getattr(learned, "load", None)
+    if load is None:
+        _check.fail("--model", repr(path), "MODULE:OBJECT", "no file format is known here")
+    return load(path)
+
+
+def _arguments(found: Any) -> int:
+    """Positional arguments that a callable must be given; 2 for what does not tell."""
+    try:
+        given = inspect.signature(found).parameters.values()
+    except (TypeError, ValueError):
+        return 2
+    if any(each.kind is each.VAR_POSITIONAL for each in given):
+        return 2
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(each.kind in kinds and each.default is each.empty for each in given)
 
 
 def _writable(folder: Path, argument: str = "--out") -> None:
@@ -258,6 +327,11 @@ def _write(report: Report, folder: Path, jobs: int) -> None:
     processes = jobs if len(groups) >= FEW_FIGURES else 1
     drawn = run(draw, groups, processes, units=len(groups), title="drawing figures")
     pictures = {claim: png for claim, png in zip(ids, drawn, strict=True) if png is not None}
+    for name, found in report.comparisons.items():
+        figure = plotting.comparison_figure(found)
+        stem = folder / "figures" / f"comparison-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}"
+        _, png = plotting.save(figure, stem, truetype=False)
+        pictures[f"comparison {name}"] = png.read_bytes()
     report.to_json(folder / "report.json")
     report.to_html(folder / "report.html", pictures)
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from . import _check, _html
 from ._outcome import Status, plain, write_atomic
+from .compare import Comparison
 
 __all__ = ["Evidence", "Report", "Status", "Verdict", "write_atomic"]
 
@@ -92,6 +93,8 @@ class Report:
     seed: int
     versions: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict)
+    """data set -> a model beside the optimal denoiser, where a model was given."""
 
     @property
     def holds(self) -> bool:
@@ -105,6 +108,7 @@ class Report:
             self.seed,
             self.versions,
             {**self.settings, **other.settings},
+            {**self.comparisons, **other.comparisons},
         )
 
     def counts(self) -> dict[str, int]:
@@ -126,6 +130,7 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready contents."""
+        compared = {name: each.as_dict() for name, each in self.comparisons.items()}
         return {
             "holds": self.holds,
             "counts": self.counts(),
@@ -134,6 +139,7 @@ class Report:
             "versions": dict(self.versions),
             "remark": "Sampling supports a claim; it does not prove it.",
             "verdicts": [v.as_dict() for v in self.verdicts],
+            **({"comparisons": compared} if compared else {}),
         }
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
@@ -146,13 +152,15 @@ class Report:
     ) -> None:
         """Write the report as one page that needs no network; whole or not at all.
 
-        `figures` maps claim ids to the contents of PNG files, such as
-        `plotting.encode` gives. The same report and figures give the same bytes.
+        `figures` maps claim ids, and "comparison NAME" for data sets with a comparison, to the
+        contents of PNG files, such as `plotting.encode` gives. The same report and figures give
+        the same bytes.
         """
         pictures = dict(figures or {})
-        claims = dict.fromkeys(v.claim for v in self.verdicts)
+        known = dict.fromkeys(v.claim for v in self.verdicts)
+        known |= dict.fromkeys(f"comparison {name}" for name in self.comparisons)
         for name, content in pictures.items():
-            _check.choice(name, "figures", claims)
+            _check.choice(name, "figures", known)
             if not content.startswith(b"\x89PNG\r\n\x1a\n"):
                 _check.fail(
                     f"figures[{name!r}]",

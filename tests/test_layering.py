@@ -49,6 +49,7 @@ ROOMS = (
     "audit",
     "peers",
     "learned",
+    "compare",
     "_html",
     "report",
     "claims",

@@ -14,7 +14,9 @@ from __future__ import annotations
 import fnmatch
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from types import MappingProxyType
 from typing import Any
@@ -23,9 +25,11 @@ import numpy as np
 
 from .. import _check
 from .._progress import Advance, bar
-from ..denoisers import Denoiser
+from ..compare import Comparison, compare
+from ..denoisers import Denoiser, OptimalDenoiser
+from ..grids import polynomial
 from ..points import PointSet, as_points
-from ..report import Report
+from ..report import Report, Verdict
 from . import (
     section_a,
     section_a_derivatives,
@@ -44,8 +48,24 @@ from . import (
 )
 from ._base import Case, Claim, Subject, noise_range
 from ._journal import Journal
+from ._models import called, checked, on_model, told
 
-__all__ = ["Case", "Claim", "Subject", "explain", "registry", "select", "verify"]
+__all__ = [
+    "Case",
+    "Claim",
+    "Subject",
+    "checked",
+    "explain",
+    "registry",
+    "select",
+    "units",
+    "verify",
+]
+
+SPLICES = (1.0, 0.3, 0.1)
+"""Levels, in units of the data scale, at which denoisers are replaced in a comparison."""
+WORK = 2e11
+"""Products that the posteriors of a comparison may cost, unless that left too few samples."""
 
 _SECTIONS = (
     section_a,
@@ -112,8 +132,9 @@ def verify(
     sigma_min: float | None = None,
     progress: bool | Advance = False,
     resume: str | os.PathLike[str] | None = None,
+    model: Denoiser | None = None,
 ) -> Report:
-    """Check claims on a denoiser and its data.
+    """Check claims on a denoiser and its data, and on a learned model of them.
 
     Parameters
     ----------
@@ -130,6 +151,10 @@ def verify(
     resume : folder in which finished verdicts are kept: a run that was interrupted continues
         from them, if denoiser, data and settings are the same. The report does not depend on
         it. Remove the folder when done.
+    model : a learned denoiser of the data. G1 to G3 are then tested on it in place of random
+        features; C1, C6 and E1 to E3 on it as well, as far as they speak of any denoiser; no
+        other claim is. Its verdicts name data and model. `Report.comparisons` then holds its
+        comparison with the optimal denoiser (`analytic.compare`).
     """
     chosen = select(claims)
     data = as_points(points)
@@ -148,20 +173,72 @@ def verify(
         or (np.array_equal(own.points, data.points) and np.array_equal(own.weights, data.weights))
     ):
         _check.fail("points", repr(data), f"the denoiser's own {own!r}", "pass the same points")
+    if model is not None:
+        subject = replace(subject, model=model, model_name=called(model))
+    if subject.model is not None:
+        checked(subject.model, data)
     case = Case(subject, _check.seed(seed), _check.flag(quick, "quick"), high, low)
     verdicts = []
     journal = None if resume is None else Journal.of(resume, case, versions())
-    with bar(len(chosen), f"verify {data.name}", progress) as advance:
-        for claim in chosen:
-            found = None if journal is None else journal.get(claim.id)
+    with bar(units(chosen, subject.model), f"verify {data.name}", progress) as advance:
+        for name, test in _tests(chosen, case):
+            found = None if journal is None else journal.get(name)
             if found is None:
-                found = claim.test(case, claim)
+                found = test()
                 if journal is not None:
-                    journal.put(found)
+                    journal.put(name, found)
             verdicts.append(found)
             advance(1)
-    settings = {data.name: {"N": len(data), "D": data.dim, "sigma": [high, low], "quick": quick}}
-    return Report(tuple(verdicts), case.seed, versions(), settings)
+        compared = {} if subject.model is None else {data.name: _compared(case)}
+        if compared:
+            advance(1)
+    settings: dict[str, Any] = {
+        "N": len(data), "D": data.dim, "sigma": [high, low], "quick": quick
+    }  # fmt: skip
+    if compared:
+        settings["model"] = subject.model_name
+    return Report(tuple(verdicts), case.seed, versions(), {data.name: settings}, compared)
+
+
+def units(claims: Sequence[Claim], model: object | None) -> int:
+    """Moves that the progress bar of `verify` makes: verdicts, and a comparison."""
+    if model is None:
+        return len(claims)
+    return len(claims) + sum(claim.any_denoiser is not None for claim in claims) + 1
+
+
+def _tests(claims: Sequence[Claim], case: Case) -> Iterator[tuple[str, Callable[[], Verdict]]]:
+    """Names and tests, those on the model after the same claim's on the denoiser."""
+    other = None
+    for claim in claims:
+        yield claim.id, partial(claim.test, case, claim)
+        if case.subject.model is not None and claim.any_denoiser is not None:
+            other = on_model(case) if other is None else other
+            yield f"{claim.id}-model", partial(_on_model, claim.any_denoiser, other, claim)
+
+
+def _on_model(test: Callable[[Case, Claim], Verdict], case: Case, claim: Claim) -> Verdict:
+    return told(case, test(case, claim))
+
+
+def _compared(case: Case) -> Comparison:
+    """The subject's model beside the optimal denoiser: fewer samples where points are many."""
+    data, most = case.points, 128 if case.quick else 512
+    assert case.subject.model is not None
+    grid = polynomial(24, case.sigma_max, case.sigma_min)
+    work = len(grid) * len(data) * data.dim
+    unit = float(np.sqrt(data.total_variance)) or 1.0
+    return compare(
+        case.subject.model,
+        OptimalDenoiser(data),
+        sigmas=grid,
+        n=int(max(32, min(most, WORK / work))),
+        starts=16 if case.quick else 64,
+        seed=case.seed,
+        replace_at=[share * unit for share in SPLICES],
+        keep=False,
+        name=case.subject.model_name,
+    )
 
 
 def versions() -> dict[str, str]:

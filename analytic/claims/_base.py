@@ -59,6 +59,10 @@ class Subject:
     certify: Callable[..., Any] = certificate
     learn: Callable[..., RandomFeatureDenoiser] = RandomFeatureDenoiser.fit
     draw: Callable[..., Floats] = noise
+    model: Denoiser | None = None
+    """a learned denoiser of the data, on which claims about learned and about any denoisers
+    are tested; None for random features, where a claim needs one."""
+    model_name: str = "model"
 
     @staticmethod
     def of(denoiser: Denoiser, points: PointSet) -> Subject:
@@ -76,6 +80,9 @@ class Case:
     quick: bool = False
     sigma_max: float = 80.0
     sigma_min: float = 0.002
+    rounding: float = 0.0
+    """What rounding inside the denoiser under test does to its outputs, relative to size:
+    float32 models repeat identities to no more than that."""
 
     @property
     def points(self) -> PointSet:
@@ -153,9 +160,14 @@ class Case:
             estimate_error=False,
         )
 
+    @property
+    def learned(self) -> Denoiser:
+        """A learned denoiser of the data: the subject's model, or random features."""
+        return self.trained if self.subject.model is None else self.subject.model
+
     @cached_property
-    def learned(self) -> RandomFeatureDenoiser:
-        """A learned denoiser of the data: 128 random features at 10 levels of the range."""
+    def trained(self) -> RandomFeatureDenoiser:
+        """The denoiser of 128 random features at 10 levels of the range."""
         levels = np.geomspace(self.sigma_max, self.sigma_min, 10)
         return self.subject.learn(self.points, levels, 128, seed=self.seed)
 
@@ -195,6 +207,9 @@ class Claim:
     test: Callable[[Case, Claim], Verdict] = field(repr=False)
     counter_model: Callable[[PointSet], Subject] = field(repr=False)
     """a subject with one subtle fault that the check must reject."""
+    any_denoiser: Callable[[Case, Claim], Verdict] | None = field(default=None, repr=False)
+    """tests what the claim says of every denoiser, on a case whose denoiser is a user's model;
+    None if it speaks of the optimal one alone."""
 
     def check(
         self,

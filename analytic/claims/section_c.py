@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from .. import exact, field, grids
 from ..denoisers import GaussianDenoiser, OptimalDenoiser
+from ..geometry import deviation
 from ..points import PointSet
 from ..report import Evidence, Verdict
 from . import _faults, _oracle
@@ -29,18 +30,9 @@ def _grid(case: Case, n: int = 18, last_zero: bool = True) -> Floats:
 def _convex(case: Case, claim: Claim) -> Verdict:
     if (failed := lost(claim, case)) is not None:
         return failed
-    path = case.subject.sampler(case.subject.denoiser, case.start, _grid(case), solver="euler")
-    s, x, outputs = path.sigmas[:-1], path.states[:-1], path.denoised[:-1]
-    size = np.linalg.norm(x, axis=2) + case.points.radius
-    # telescoped: x_k = (s_k/s_0) x_0 + s_k Σ_{j<k} (1/s_{j+1} − 1/s_j) D_j
-    weights = np.diff(1 / s)[:, None, None]
-    sums = np.concatenate([np.zeros_like(x[:1]), np.cumsum(weights * outputs[:-1], axis=0)])
-    combined = s[:, None, None] * (x[0] / s[0] + sums)
-    error = (np.linalg.norm(x - combined, axis=2) / size)[1:]
-    jump = np.linalg.norm(path.states[-1] - outputs[-1], axis=1) / size[-1]
+    s, error, jump, total = _telescoped(case)
     flow = case.trajectory
     outside = _outside_hull(case, flow.sigmas[1:], flow.states).max(axis=0)
-    shares = s[-1] / s[0] + s[-1] * weights.sum()
     # the flow may leave the hull by its own error, a hundred steps of its tolerance; the
     # outputs of a denoiser that is not the data's own need not lie in the hull at all
     own = case.subject.build is not None
@@ -57,21 +49,60 @@ def _convex(case: Case, claim: Claim) -> Verdict:
             "Euler, telescoped": float(error.max()),
             "Euler, jump to σ = 0": float(jump.max()),
             "exact flow, part outside the hull": float(outside.max()),
-            "sum of the weights − 1": float(shares - 1),
+            "sum of the weights − 1": total - 1,
         },
-        evidence=Evidence(
-            "noise level σ",
-            "error relative to size",
-            s[1:],
-            {
-                "Euler, telescoped": np.maximum(error.max(axis=1), 1e-18),
-                "bound": np.full(len(s) - 1, 1e-14),
-            },
-            bound="bound",
-            xscale="log",
-            yscale="log",
-        ),
+        evidence=_errors_of_euler(s, error),
         note="Euler to round-off; for the flow, D̄ outside the hull by 1e-7 counts as 1e-14.",
+    )
+
+
+def _convex_euler(case: Case, claim: Claim) -> Verdict:
+    """The part that holds for any denoiser, without a flow."""
+    s, error, jump, total = _telescoped(case)
+    return outcome(
+        claim,
+        case,
+        sigma=np.concatenate([np.repeat(s[1:], case.starts), np.full(case.starts, s[-1])]),
+        measured=np.concatenate([error.ravel(), jump]),
+        bound=1e-14,
+        meaning="|x − convex combination of start and denoising outputs| / size",
+        worst=lambda k: {"row": k % case.starts, "start": case.start[k % case.starts]},
+        statistics={
+            "Euler, telescoped": float(error.max()),
+            "Euler, jump to σ = 0": float(jump.max()),
+            "sum of the weights − 1": total - 1,
+        },
+        evidence=_errors_of_euler(s, error),
+        note="Euler's steps, to round-off.",
+    )
+
+
+def _telescoped(case: Case) -> tuple[Floats, Floats, Floats, float]:
+    """Levels (T,), Euler's errors (T - 1, B) and (B,) at the jump, and the sum of the weights."""
+    path = case.subject.sampler(case.subject.denoiser, case.start, _grid(case), solver="euler")
+    s, x, outputs = path.sigmas[:-1], path.states[:-1], path.denoised[:-1]
+    size = np.linalg.norm(x, axis=2) + case.points.radius
+    # telescoped: x_k = (s_k/s_0) x_0 + s_k Σ_{j<k} (1/s_{j+1} − 1/s_j) D_j
+    weights = np.diff(1 / s)[:, None, None]
+    sums = np.concatenate([np.zeros_like(x[:1]), np.cumsum(weights * outputs[:-1], axis=0)])
+    combined = s[:, None, None] * (x[0] / s[0] + sums)
+    error = (np.linalg.norm(x - combined, axis=2) / size)[1:]
+    jump = np.linalg.norm(path.states[-1] - outputs[-1], axis=1) / size[-1]
+    return s, error, jump, float(s[-1] / s[0] + s[-1] * weights.sum())
+
+
+def _errors_of_euler(s: Floats, error: Floats) -> Evidence:
+    return Evidence(
+        "noise level σ",
+        "error relative to size",
+        s[1:],
+        {
+            "Euler, telescoped": np.maximum(error.max(axis=1), 1e-18),
+            "bound": np.full(len(s) - 1, 1e-14),
+        },
+        bound="bound",
+        xscale="log",
+        yscale="log",
     )
 
 
@@ -271,8 +302,6 @@ def _span(case: Case, claim: Claim) -> Verdict:
 
 def straightness(case: Case, sigmas: Floats, states: Floats) -> tuple[Floats, Floats]:
     """Deviation from the chord, and distance from the line to μ, each over its bound (T, B)."""
-    from ..geometry import deviation
-
     share = 1 - sigmas / sigmas[0]
     room = np.where(share > 0, share, 1.0)[:, None]
     slack = 1e-8 * np.linalg.norm(states[0], axis=1)
@@ -325,6 +354,45 @@ def _quasi_linear(case: Case, claim: Claim) -> Verdict:
     )
 
 
+def _within_outputs(case: Case, claim: Claim) -> Verdict:
+    """For any denoiser, Δ in place of the data's diameter: that of the outputs along the path."""
+    path = case.subject.sampler(
+        case.subject.denoiser, case.start, _grid(case, last_zero=False), solver="euler"
+    )
+    s, outputs = path.sigmas, np.moveaxis(path.denoised[:-1], 1, 0)
+    # the last output moves no state; Gram matrices would cancel, so row by row
+    spread = np.array(
+        [max(np.linalg.norm(each - one, axis=1).max() for one in each) for each in outputs]
+    )
+    room = (1 - s / s[0])[1:, None] * spread
+    slack = 1e-13 * np.linalg.norm(path.states[0], axis=1)
+    ratio = deviation(path.states)[1:] / (room + slack)
+    return outcome(
+        claim,
+        case,
+        sigma=np.repeat(s[1:], case.starts),
+        measured=ratio.ravel(),
+        bound=1.0,
+        meaning="deviation from the chord / (1 − σ/σ_max)Δ, Δ the diameter of the outputs",
+        worst=lambda k: {"row": k % case.starts, "start": case.start[k % case.starts]},
+        statistics={"largest Δ / diameter of the data": float(spread.max() / case.diameter)},
+        evidence=Evidence(
+            "noise level σ",
+            "deviation / bound",
+            s[1:],
+            {
+                "largest": ratio.max(axis=1),
+                "median": np.median(ratio, axis=1),
+                "bound": np.ones(len(s) - 1),
+            },
+            bound="bound",
+            xscale="log",
+            yscale="log",
+        ),
+        note="Euler's steps. Room for rounding: 1e-13 of the start's norm.",
+    )
+
+
 CLAIMS = (
     Claim(
         "C1",
@@ -340,6 +408,7 @@ CLAIMS = (
         lambda points: Subject(
             OptimalDenoiser(points), points, OptimalDenoiser, sampler=_faults.stale_sampler
         ),
+        _convex_euler,
     ),
     Claim(
         "C2",
@@ -399,5 +468,6 @@ CLAIMS = (
         lambda points: _faults.subject(
             points, lambda p: _faults.Overrelaxed(OptimalDenoiser(p), factor=1.1)
         ),
+        _within_outputs,
     ),
 )

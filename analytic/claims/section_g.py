@@ -1,7 +1,7 @@
 """Claims about learned denoisers r beside the optimal one, D.
 
-The learned one is `RandomFeatureDenoiser`, which is trained in closed form, so that nothing
-here depends on how well an optimiser did.
+The learned one is the user's model, or else `RandomFeatureDenoiser`, which is trained in closed
+form, so that nothing here depends on how well an optimiser did. G4 is about the latter.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from ..points import PointSet
 from ..report import Evidence, Verdict
 from ..sampling import sample
 from . import _faults, _oracle
-from ._base import TOLERANCE, Case, Claim, Subject, outcome
+from ._base import TOLERANCE, Case, Claim, Subject, outcome, untested
+from ._models import told
 from ._statistics import Interval, estimated, mean_limits
 
 __all__ = ["CLAIMS"]
@@ -41,7 +42,7 @@ def _split(case: Case, claim: Claim) -> Verdict:
     size = case.diameter + np.abs(case.points.mean).max()
     blur = size * (np.sqrt(deviation) + size) * (1 + np.abs(case.log_prob(x, sigma)))
     kept = _along(case, x, sigma)
-    return outcome(
+    verdict = outcome(
         claim,
         case,
         sigma=sigma,
@@ -56,6 +57,7 @@ def _split(case: Case, claim: Claim) -> Verdict:
         },
         note="The split of the loss is its mean over x; this is the identity it is the mean of.",
     )
+    return told(case, verdict)
 
 
 def _along(case: Case, x: Floats, sigma: Floats) -> NDArray[np.bool_]:
@@ -76,25 +78,30 @@ def _deviation(case: Case, claim: Claim) -> Verdict:
         gap = apply(case.learned, x, level) - case.denoise(x, level)
         forward[k] = np.sqrt((gap**2).sum(axis=1).mean())
     path = sample(case.learned, case.start, grid)
-    own = np.empty((len(grid), case.starts))
+    # a model that diverges generates nothing to measure distances of
+    kept = np.isfinite(path.states).all(axis=(0, 2)) & np.isfinite(path.denoised).all(axis=(0, 2))
+    if not kept.any():
+        return told(case, untested(claim, case, "no path of the model stays finite"))
+    path, starts = path.select(kept), case.start[kept]
+    own = np.empty((len(grid), len(starts)))
     for k, s in enumerate(grid.tolist()):
-        output = case.denoise(path.states[k], np.full(case.starts, s))
+        output = case.denoise(path.states[k], np.full(len(starts), s))
         own[k] = np.linalg.norm(path.denoised[k] - output, axis=1)
-    low = np.full(case.starts, case.sigma_min)
+    low = np.full(len(starts), case.sigma_min)
     end, output = path.denoised[-1], case.denoise(path.states[-1], low)
     found = [_oracle.small_noise_bound(case.points, x, case.sigma_min) for x in path.states[-1]]
     nearest, room = (np.array(part) for part in zip(*found, strict=True))
     distance = np.linalg.norm(end - case.points.points[nearest], axis=1)
     size = case.points.radius + np.linalg.norm(path.states[-1], axis=1)
     excess = np.abs(own[-1] - distance) - room * (1 + 1e-9)
-    return outcome(
+    verdict = outcome(
         claim,
         case,
         sigma=low,
         measured=excess / size,
         bound=TOLERANCE,
         meaning="by how much |r − D| and the distance of the end from the data differ too much",
-        worst=lambda k: {"row": k, "start": case.start[k], "end": end[k], "D": output[k]},
+        worst=lambda k: {"row": k, "start": starts[k], "end": end[k], "D": output[k]},
         statistics={
             "largest deviation on forward samples / data scale": float(forward.max() / _unit(case)),
             "at σ": float(grid[int(forward.argmax())]),
@@ -120,6 +127,7 @@ def _deviation(case: Case, claim: Claim) -> Verdict:
         note="Judged: at σ_min on its own path the deviation is the distance of what was generated "
         "from the nearest data point, but for |D − x_i|, bounded by A9. The rest is observed.",
     )
+    return told(case, verdict)
 
 
 def _unit(case: Case) -> float:
@@ -152,7 +160,7 @@ def _ball(case: Case, claim: Claim) -> Verdict:
             cases.append(x[rows])
     kept = _along(case, x, sigma)
     places = np.concatenate(cases)
-    return outcome(
+    verdict = outcome(
         claim,
         case,
         sigma=np.concatenate(levels),
@@ -165,11 +173,12 @@ def _ball(case: Case, claim: Claim) -> Verdict:
             "the same on queries near the data": float(met[kept].mean()) if kept.any() else 0.0,
         },
     )
+    return told(case, verdict)
 
 
 def _training(case: Case, claim: Claim) -> Verdict:
     """Loss and normal equations of the trained model, by samples."""
-    rng, model = case.rng(claim.id), case.learned
+    rng, model = case.rng(claim.id), case.trained
     count = 512 if case.quick or case.points.dim > 16 else 2048
     lows, highs, wanted, levels, margins = [], [], [], [], []
     variance = case.points.total_variance
@@ -265,7 +274,7 @@ CLAIMS = (
         "data.",
         r"|r-D| \to \min_i |x_{\mathrm{end}} - x_i| \quad (\sigma \to 0)",
         _PAPER + ", section 5",
-        "random-feature models of the data",
+        "learned models of the data",
         "as σ → 0 the optimal denoiser is the nearest data point (A9).",
         _deviation,
         lambda points: _faults.subject(points, _faults.Drift),

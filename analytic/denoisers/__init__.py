@@ -12,6 +12,7 @@ density p_0 and x = x_0 + σ z, z ~ N(0, I), the one with least mean squared err
 | `gaussian` | a Gaussian, with any covariance or one of low rank in high dimension |
 | `mixture` | a mixture of Gaussians |
 | `guided` | none: classifier-free guidance, two denoisers extrapolated |
+| `spliced` | any two denoisers, one above a level and one below |
 | `smoothed` | none: the score of a finite set, averaged over shifts of the query |
 """
 
@@ -21,6 +22,7 @@ from .guided import GuidedDenoiser
 from .mixture import GaussianMixtureDenoiser
 from .optimal import OptimalDenoiser
 from .smoothed import SmoothedDenoiser
+from .spliced import Spliced
 
 __all__ = [
     "Denoiser",
@@ -32,6 +34,7 @@ __all__ = [
     "Motion",
     "OptimalDenoiser",
     "SmoothedDenoiser",
+    "Spliced",
     "apply",
     "dimension_of",
 ]

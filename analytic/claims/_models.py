@@ -1,0 +1,117 @@
+"""A user's model under test: which claims, how exactly, and how a verdict says so.
+
+Statements about the optimal denoiser are not tested on a model: they would fail, and say
+nothing. Tested on it are G1 to G3, which are about learned denoisers, and what some others
+say of any denoiser (`Claim.any_denoiser`). Those are identities, between numbers that were
+computed in two ways; a model's own rounding, float32's say, enters both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _check
+from ..denoisers import Denoiser, apply
+from ..points import PointSet
+from ..report import Verdict
+from ._base import Case
+
+__all__ = ["called", "checked", "fingerprint", "on_model", "told"]
+
+Floats = NDArray[np.float64]
+
+ROWS = 32
+HALF = 2.0**-25
+"""A step of x, relatively, that moves half of all float32 numbers."""
+
+
+def called(model: Denoiser) -> str:
+    """What to call a model in reports: its `name`, or that of the function or class."""
+    for owner, key in ((model, "name"), (model, "__name__"), (type(model), "__name__")):
+        if isinstance(found := getattr(owner, key, None), str):
+            return found
+    return "model"  # pragma: no cover
+
+
+def checked(model: Denoiser, points: PointSet, argument: str = "model") -> Denoiser:
+    """The model, if it takes and returns states of the data's dimension.
+
+    Raises
+    ------
+    TypeError, ValueError
+        naming the argument, if it is no callable, or fails on two forward samples.
+    """
+    if not callable(model):
+        _check.fail(
+            argument, _check.show(model), "a denoiser", "pass a callable (x, sigma)", TypeError
+        )
+    own = getattr(model, "dim", None)
+    if isinstance(own, (int, np.integer)) and own != points.dim:
+        _check.fail(
+            argument, f"D = {own}", f"D = {points.dim} of {points.name}", "pass its own data"
+        )
+    x = points.points[[0, -1]] + (points.scale or 1.0)
+    try:
+        output = apply(model, x, np.full(2, points.scale or 1.0))
+    except Exception as error:
+        # whatever a foreign model raises, its user wants to know at which input
+        raise ValueError(
+            f"{argument}: got {type(error).__name__} ({error}) for x of shape {x.shape} and sigma "
+            f"of shape (2,), expected a denoised array of that shape; its data must have the "
+            f"dimension of {points.name}, {points.dim}."
+        ) from error
+    if not np.isfinite(output).all():
+        _check.fail(argument, "NaN or infinity near the data", "finite outputs", "train it first")
+    return model
+
+
+def on_model(case: Case) -> Case:
+    """The same case, with the model in the denoiser's place."""
+    model = case.subject.model
+    assert model is not None
+    subject = replace(case.subject, denoiser=model, build=None)
+    return replace(case, subject=subject, rounding=_rounding(model, case))
+
+
+def told(case: Case, verdict: Verdict) -> Verdict:
+    """The verdict, saying on which model it was found; as it is where no model was given."""
+    if case.subject.model is None:
+        return verdict
+    name = case.subject.model_name
+    note = f"Tested on the model {name}. {verdict.note}".strip()
+    return replace(verdict, data=f"{verdict.data} · {name}", note=note)
+
+
+def fingerprint(case: Case) -> bytes:
+    """What tells one model from another: outputs at a few queries, and its name."""
+    model = case.subject.model
+    if model is None:
+        return b""
+    x, sigma = case.queries(np.random.default_rng([case.seed, 5]), ROWS)
+    key = hashlib.sha256(case.subject.model_name.encode())
+    key.update(np.ascontiguousarray(apply(model, x, sigma)).tobytes())
+    return key.digest()
+
+
+def _rounding(model: Denoiser, case: Case) -> float:
+    """By how much outputs differ for x that agree to rounding, relative to size.
+
+    The larger of: what a step of x by a few units in its last place does, and the second
+    difference over steps of float32's rounding, which is zero to rounding if the model
+    works in float64 and is smooth.
+    """
+    rng = np.random.default_rng([case.seed, 6])
+    x, sigma = case.queries(rng, ROWS)
+    base = apply(model, x, sigma)
+    size = np.linalg.norm(x, axis=1) + case.points.radius + case.diameter
+    sign = rng.choice([-1.0, 1.0], size=x.shape)
+    near = apply(model, x * (1 + 4 * np.finfo(float).eps * sign), sigma)
+    step = HALF * sign * x
+    bend = apply(model, x + step, sigma) - 2 * base + apply(model, x - step, sigma)
+    least = float((np.linalg.norm(near - base, axis=1) / size).max())
+    single = float(np.median(np.linalg.norm(bend, axis=1) / size))
+    return max(least, 4 * single)
