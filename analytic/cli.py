@@ -15,8 +15,6 @@ and about any denoisers are checked on it, and the report compares it with the o
 from __future__ import annotations
 
 import argparse
-import importlib
-import inspect
 import re
 import shutil
 import sys
@@ -27,12 +25,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import __version__, _check, datasets, learned, peers, plotting, solvers
+from . import __version__, _check, _named, datasets, peers, plotting, solvers
 from ._progress import Advance
 from ._workers import run
 from .audit import audit
-from .claims import Subject, checked, explain, noise_range, registry, select, units, verify
-from .denoisers import Denoiser, OptimalDenoiser
+from .claims import Subject, explain, noise_range, registry, select, units, verify
+from .denoisers import OptimalDenoiser
 from .kernels import threads
 from .points import PointSet
 from .report import Report, Verdict
@@ -176,26 +174,7 @@ def _sampler(name: str) -> Any:
         return solvers.get(name)
     if module == "diffusers":
         return peers.scheduler(inner)
-    return _object(name, "sampler", "function")
-
-
-def _object(name: str, argument: str, kind: str) -> Any:
-    """What `MODULE:OBJECT` names."""
-    module, _, inner = name.partition(":")
-    sys.path.insert(0, "")  # as `python -m` does
-    try:
-        found = importlib.import_module(module)
-    except ImportError as error:
-        _check.fail(
-            argument,
-            f"{name!r} ({error})",
-            f"module:{kind} of a module that can be imported",
-            "check its name, and that it is on the path",
-        )
-    finally:
-        sys.path.remove("")
-    options = [each for each in vars(found) if callable(getattr(found, each)) and each[0] != "_"]
-    return getattr(found, _check.choice(inner, f"a callable of {module}", options))
+    return _named.thing(name, "sampler", "function")
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -213,7 +192,7 @@ def _verify(options: argparse.Namespace) -> int:
     for data in sets:
         noise_range(data, options.sigma_max, options.sigma_min)
         if options.model is not None:
-            _model(options.model, data, make=False)
+            _named.model(options.model, data, make=False)
     ids = [claim.id for claim in chosen]
     check = partial(_run, options=options, seed=seed, claims=ids)
     moves = units(chosen, options.model) * len(sets)
@@ -237,7 +216,7 @@ def _run(
     subject = Subject.of(OptimalDenoiser(data), data)
     if options.model is not None:
         # by its name: a model itself need not survive the way to another process
-        model = _model(options.model, data)
+        model = _named.model(options.model, data)
         subject = replace(subject, model=model, model_name=options.model)
     return verify(
         subject,
@@ -250,47 +229,6 @@ def _run(
         progress=advance,
         resume=options.out / UNFINISHED,
     )
-
-
-def _model(spec: str, data: PointSet, *, make: bool = True) -> Denoiser | None:
-    """The model that `--model` names, checked on the data.
-
-    If not to be made, the function of a data set that makes it, which may train for long, is
-    not called, and the answer None.
-    """
-    if ":" not in spec or Path(spec).exists():
-        if not Path(spec).exists():
-            _check.fail("--model", repr(spec), "MODULE:OBJECT or a file that exists", "check it")
-        found = _loaded(spec)
-    else:
-        found = _object(spec, "--model", "object")
-        given = _arguments(found)
-        if given == 1 and not make:
-            return None
-        if given == 0:
-            found = found()
-        elif given == 1:
-            found = found(data)
-    return checked(found, data, "--model")
-
-
-def _loaded(path: str) -> Any:
-    load = getattr(learned, "load", None)
-    if load is None:
-        _check.fail("--model", repr(path), "MODULE:OBJECT", "no file format is known here")
-    return load(path)
-
-
-def _arguments(found: Any) -> int:
-    """Positional arguments that a callable must be given; 2 for what does not tell."""
-    try:
-        given = inspect.signature(found).parameters.values()
-    except (TypeError, ValueError):
-        return 2
-    if any(each.kind is each.VAR_POSITIONAL for each in given):
-        return 2
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(each.kind in kinds and each.default is each.empty for each in given)
 
 
 def _writable(folder: Path, argument: str = "--out") -> None:

@@ -50,6 +50,7 @@ ROOMS = (
     "peers",
     "learned",
     "compare",
+    "_named",
     "_html",
     "report",
     "claims",

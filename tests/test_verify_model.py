@@ -230,20 +230,27 @@ def test_module_and_object(name: str, place: Path, capsys: pytest.CaptureFixture
     assert "Largest mean deviation" in printed
 
 
-def test_files_are_read_by_learned_load(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked: list[str] = []
+def test_files_are_read_by_learned_load(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    learned.RandomFeatureDenoiser.fit(np.load("mine.npy"), n_features=32).save("net.npz")
+    assert run("--model", "net.npz", "--claims", "G1", "--out", "out") == 0
+    assert "mine · net.npz" in capsys.readouterr().out
 
-    def load(path: Any) -> Any:
-        asked.append(str(path))
-        return bent
 
-    monkeypatch.setattr(learned, "load", load, raising=False)
-    (place / "net.pt").write_bytes(b"weights")
-    assert run("--model", "net.pt", "--claims", "G1", "--out", "out") == 0
-    assert set(asked) == {"net.pt"}
-    assert "mine · net.pt" in capsys.readouterr().out
+def test_nets_of_edm_are_models(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    (place / "user_nets.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    sigma_min, sigma_max, img_channels, img_resolution = 0.002, 80.0, 2, 1\n"
+        "    def round_sigma(self, sigma): return sigma\n"
+        "    def forward(self, x, sigma, class_labels=None):\n"
+        "        return x / (1 + sigma.reshape(-1, 1, 1, 1) ** 2)\n"
+        "net, bare = Net(), torch.nn.Linear(2, 2)\n"
+    )
+    assert run("--model", "user_nets:net", "--claims", "G1", "--out", "out") == 0
+    assert "mine · user_nets:net" in capsys.readouterr().out
+    assert run("--model", "user_nets:bare", "--claims", "G1", "--out", "out") == 2
+    assert "from_torch" in capsys.readouterr().err
 
 
 BAD = {

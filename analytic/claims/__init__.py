@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from .. import _check
+from .._named import checked
 from .._progress import Advance, bar
 from ..compare import Comparison, compare
 from ..denoisers import Denoiser, OptimalDenoiser
@@ -48,13 +49,12 @@ from . import (
 )
 from ._base import Case, Claim, Subject, noise_range
 from ._journal import Journal
-from ._models import called, checked, on_model, told
+from ._models import called, on_model, told
 
 __all__ = [
     "Case",
     "Claim",
     "Subject",
-    "checked",
     "explain",
     "registry",
     "select",

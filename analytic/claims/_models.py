@@ -14,13 +14,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _check
 from ..denoisers import Denoiser, apply
-from ..points import PointSet
 from ..report import Verdict
 from ._base import Case
 
-__all__ = ["called", "checked", "fingerprint", "on_model", "told"]
+__all__ = ["called", "fingerprint", "on_model", "told"]
 
 Floats = NDArray[np.float64]
 
@@ -35,38 +33,6 @@ def called(model: Denoiser) -> str:
         if isinstance(found := getattr(owner, key, None), str):
             return found
     return "model"  # pragma: no cover
-
-
-def checked(model: Denoiser, points: PointSet, argument: str = "model") -> Denoiser:
-    """The model, if it takes and returns states of the data's dimension.
-
-    Raises
-    ------
-    TypeError, ValueError
-        naming the argument, if it is no callable, or fails on two forward samples.
-    """
-    if not callable(model):
-        _check.fail(
-            argument, _check.show(model), "a denoiser", "pass a callable (x, sigma)", TypeError
-        )
-    own = getattr(model, "dim", None)
-    if isinstance(own, (int, np.integer)) and own != points.dim:
-        _check.fail(
-            argument, f"D = {own}", f"D = {points.dim} of {points.name}", "pass its own data"
-        )
-    x = points.points[[0, -1]] + (points.scale or 1.0)
-    try:
-        output = apply(model, x, np.full(2, points.scale or 1.0))
-    except Exception as error:
-        # whatever a foreign model raises, its user wants to know at which input
-        raise ValueError(
-            f"{argument}: got {type(error).__name__} ({error}) for x of shape {x.shape} and sigma "
-            f"of shape (2,), expected a denoised array of that shape; its data must have the "
-            f"dimension of {points.name}, {points.dim}."
-        ) from error
-    if not np.isfinite(output).all():
-        _check.fail(argument, "NaN or infinity near the data", "finite outputs", "train it first")
-    return model
 
 
 def on_model(case: Case) -> Case:
