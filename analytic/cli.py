@@ -3,6 +3,7 @@
     analytic verify [--data NAME|FILE ...] [--claims A1,C*] [--quick] [--seed N] [--out DIR]
                     [--model MODULE:OBJECT|FILE]
     analytic explain CLAIM
+    analytic figures [NAMES] [--data NAME|FILE ...] [--model MODULE:OBJECT|FILE] [--out DIR]
     analytic audit SOLVER|MODULE:FUNCTION [--data NAME|FILE] [--order K] [--nfe K] [--json FILE]
 
 `verify` checks the claims on data sets and writes `report.json`, a
@@ -25,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import __version__, _check, _named, datasets, peers, plotting, solvers
+from . import __version__, _check, _named, datasets, gallery, peers, plotting, solvers
 from ._progress import Advance
 from ._workers import run
 from .audit import audit
@@ -113,6 +114,22 @@ def _parser() -> argparse.ArgumentParser:
     words.add_argument("claim", help=f"one of {', '.join(registry)}")
     words.set_defaults(run=_explain)
 
+    draw = verbs.add_parser(
+        "figures",
+        help="draw figures, with their numbers beside them",
+        description="Draw figures, with their numbers beside them. What has not changed is kept.",
+    )
+    draw.add_argument("names", nargs="*", help="figures (default: all, see --list)")
+    draw.add_argument("--list", action="store_true", help="say what there is, and draw nothing")
+    gallery.options(draw)
+    draw.add_argument(
+        "--jobs",
+        type=int,
+        default=threads.get_num_threads(),
+        help="processes (default: the cores, %(default)s)",
+    )
+    draw.set_defaults(run=_figures)
+
     test = verbs.add_parser(
         "audit",
         help="measure a sampler against the exact flow",
@@ -140,6 +157,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _explain(options: argparse.Namespace) -> int:
     print(explain(options.claim))
+    return 0
+
+
+def _figures(options: argparse.Namespace) -> int:
+    if options.list:
+        for script in gallery.scripts(options.names):
+            print(f"{script.name:24} {script.title}\n{'':24} {script.path}")
+        return 0
+    _writable(options.out)
+    gallery.asked(options, names=options.names, jobs=options.jobs)
     return 0
 
 

@@ -55,6 +55,7 @@ ROOMS = (
     "report",
     "claims",
     "plotting",
+    "gallery",
     "testing",
     "cli",
     "__main__",

@@ -101,7 +101,7 @@ def test_theme_is_undone_even_after_an_error() -> None:
 def test_palette_is_seaborns_colour_blind_one() -> None:
     seaborn = pytest.importorskip("seaborn")
     known = set(seaborn.color_palette("colorblind").as_hex())
-    looks = (plotting.SAMPLING, plotting.DENOISING, *plotting._OTHERS)
+    looks = (plotting.SAMPLING, plotting.DENOISING, *plotting.OTHERS)
     assert {look.color for look in looks} <= known
     assert len({look.color for look in looks}) == len(looks)
     assert len({(str(look.linestyle), look.marker) for look in looks}) == len(looks)

@@ -1,0 +1,272 @@
+"""Figures made by scripts: what they are computed from is kept, and their numbers lie beside them.
+
+A figure is a script whose docstring is its title and caption. It defines
+
+    NEEDS = "data" | "plane" | "images" | "nothing"     the sets it can be drawn for
+    DATA = ("two_moons", "digits")                      those it is drawn for by default
+    compute(lab: Lab) -> dict                           arrays, numbers and texts, nested at will
+    draw(found: dict, lab: Lab) -> Figure               from these alone
+    if __name__ == "__main__":
+        gallery.main(__file__)
+
+and so runs alone, and beside others through `make` and `analytic figures`. Only `compute` takes
+time. What it returns is kept in a folder, under a key of everything that it depends on: the points,
+the model, the script but for `draw`, and the code of this package. A figure whose files were
+made from the same is not drawn again. Every figure NAME-SET.pdf and .png has its numbers beside it
+in NAME-SET.csv: they are read off what was drawn (`plotting.numbers`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import _check, _named, datasets, plotting
+from .._outcome import write_atomic
+from .._progress import Advance
+from .._workers import run
+from ..points import as_points
+from ._kept import Kept, flat, nested
+from ._lab import Lab, image_shape
+from ._script import NEEDS, Script, scripts
+
+__all__ = ["Lab", "Made", "Script", "asked", "image_shape", "main", "make", "options", "scripts"]
+
+KEPT, STAMPS = ".kept", ".made"
+"""Folders beside the figures: what was computed, and what their files were made from."""
+FEW = 3
+"""Figures up to which one process draws them all."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of one figure for one set."""
+
+    name: str
+    data: str
+    paths: tuple[Path, ...] = ()
+    outcome: str = "drawn"
+    """"drawn", "unchanged", or why there is none."""
+
+
+def make(
+    names: Sequence[str] = (),
+    data: Sequence[str] = (),
+    *,
+    out: str | os.PathLike[str],
+    model: str | None = None,
+    formats: Sequence[str] = ("pdf", "png"),
+    n: int | None = None,
+    jobs: int = 1,
+    folder: str | os.PathLike[str] | None = None,
+) -> list[Made]:
+    """Draw figures for data sets into a folder.
+
+    Parameters
+    ----------
+    names : figures, by default all.
+    data : sets or files (`datasets.resolve`), by default each figure's own.
+    out : folder of the files, made if need be. What was computed is kept in its `.kept`.
+    model : MODULE:OBJECT or a file of `learned.load`; by default random features.
+    formats : of "pdf" and "png". The numbers are always written, as CSV.
+    n : number of points of every set.
+    jobs : processes.
+    folder : of the scripts, by default those of this project.
+
+    Raises
+    ------
+    ValueError
+        for unknown figures, sets and formats, before anything is computed.
+    """
+    chosen = scripts(names, folder)
+    kinds = tuple(_check.choice(each, "formats", ("pdf", "png")) for each in formats)
+    if not kinds:
+        _check.fail("formats", "none", "pdf or png", "name one")
+    processes = _check.integer(jobs, "jobs", low=1, high=1024)
+    place = Path(out)
+    order = _Order(place, model, kinds, n)
+    pairs = [(script, name) for script in chosen for name in _sets(script, data)]
+    sets = list(dict.fromkeys(name for _, name in pairs))
+    for name in filter(None, sets):
+        points = order.lab(name).data
+        if model is not None:
+            _named.model(model, points, make=False)
+    place.mkdir(parents=True, exist_ok=True)
+    # figures of one set follow each other, so that a worker has its denoiser at hand
+    pairs.sort(key=lambda pair: sets.index(pair[1]))
+    due = [pair for pair in pairs if order.state(*pair) is None]
+    if processes > 1 and len(due) > 1:
+        # what most of them share is computed before they part
+        for name in dict.fromkeys(name for _, name in due if name):
+            order.lab(name).exact()
+    items = [(script.path, name) for script, name in pairs]
+    few = processes if len(due) > FEW else 1
+    return run(order.fill, items, few, units=len(items), title="drawing figures")
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What `make` was asked for, but for the figures and sets."""
+
+    out: Path
+    model: str | None
+    formats: tuple[str, ...]
+    n: int | None
+
+    def lab(self, name: str) -> Lab:
+        """What a set's scripts work with; the same one again in the same process."""
+        return _lab(name, self.n, self.model, self.out)
+
+    def stem(self, script: Script, name: str) -> Path:
+        """Path of a figure's files without their endings."""
+        return self.out / (f"{script.name}-{self.lab(name).data.name}" if name else script.name)
+
+    def state(self, script: Script, name: str) -> Made | None:
+        """What there is of a figure already, or why it cannot be; None if it is to be drawn."""
+        lab, stem = self.lab(name), self.stem(script, name)
+        reason = script.unfit(lab.data) if name else None
+        if reason is not None:
+            return Made(script.name, name, (), reason)
+        files = _files(stem, self.formats)
+        known = _stamp(stem)
+        if known.get("key") == _stamp_key(script, lab) and all(
+            _digest(path) == known.get(path.suffix) for path in files
+        ):
+            return Made(script.name, name, files, "unchanged")
+        return None
+
+    def fill(self, item: tuple[Path, str], advance: Advance) -> Made:
+        """Draw one figure for one set, unless it is there."""
+        script, name = Script(item[0]), item[1]
+        made = self.state(script, name)
+        if made is None:
+            lab, stem = self.lab(name), self.stem(script, name)
+            _check_script(script)
+            found = _computed(script, lab)
+            figure = script.module.draw(found, lab)
+            plotting.save(figure, stem, self.formats)
+            write_atomic(
+                stem.with_name(stem.name + ".csv"), plotting.to_csv(plotting.numbers(figure))
+            )
+            files = _files(stem, self.formats)
+            stamp = {path.suffix: _digest(path) for path in files}
+            stamp["key"] = _stamp_key(script, lab)
+            (self.out / STAMPS).mkdir(exist_ok=True)
+            write_atomic(self.out / STAMPS / f"{stem.name}.json", json.dumps(stamp).encode())
+            made = Made(script.name, name, files)
+        advance(1)
+        return made
+
+
+def main(script: str, argv: Sequence[str] | None = None) -> list[Path]:
+    """Draw one script's figures from the command line; the paths written."""
+    one = Script(Path(script).resolve())
+    parser = argparse.ArgumentParser(
+        description=one.caption, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options(parser)
+    parser.set_defaults(out=one.path.parent / "out")
+    given = parser.parse_args(argv)
+    made = asked(given, names=[one.name], folder=one.path.parent)
+    return [path for each in made for path in each.paths]
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What every way to draw figures takes from the command line."""
+    parser.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="NAME|FILE",
+        help=f"a data set ({', '.join(datasets.names())}) or a file; repeat it or separate by "
+        "commas (default: each figure's own)",
+    )
+    parser.add_argument("--n", type=int, help="number of points of every set")
+    parser.add_argument(
+        "--model",
+        metavar="MODULE:OBJECT|FILE",
+        help="the learned denoiser beside the optimal one (default: random features)",
+    )
+    parser.add_argument("--format", default="pdf,png", help="pdf, png or both (default: both)")
+    parser.add_argument("--out", type=Path, default=Path("analytic-figures"), help="folder")
+
+
+def asked(given: argparse.Namespace, **more: Any) -> list[Made]:
+    """`make` as the command line asks, and a line for every figure."""
+    made = make(
+        data=[each.strip() for name in given.data for each in name.split(",") if each.strip()],
+        out=given.out,
+        model=given.model,
+        formats=[each.strip() for each in given.format.split(",")],
+        n=given.n,
+        **more,
+    )
+    for each in made:
+        for path in each.paths:
+            print(path, "" if each.outcome == "drawn" else f"({each.outcome})")
+        if not each.paths:
+            print(f"{each.name}: {each.outcome}")
+    return made
+
+
+def _sets(script: Script, data: Sequence[str]) -> tuple[str, ...]:
+    """Names of the sets that a script is drawn for; "" for a figure without any."""
+    if script.needs == "nothing":
+        return ("",)
+    return tuple(dict.fromkeys(data)) or script.sets
+
+
+@cache
+def _lab(name: str, n: int | None, model: str | None, out: Path) -> Lab:
+    points = datasets.resolve(name, n=n, seed=0) if name else as_points(np.zeros((1, 1)))
+    return Lab(points, Kept(out / KEPT), model)
+
+
+def _check_script(script: Script) -> None:
+    _check.choice(script.needs, f"NEEDS of {script.path.name}", NEEDS)
+    for name in ("compute", "draw"):
+        if not callable(getattr(script.module, name, None)):
+            _check.fail(script.path.name, f"no function {name}", "one", "see analytic.gallery")
+
+
+def _computed(script: Script, lab: Lab) -> dict[str, Any]:
+    key = lab.key(script.name, script.computed_by)
+    found = lab.kept.get(key)
+    if found is None:
+        result = script.module.compute(lab)
+        lab.kept.put(key, result)
+        found = nested(flat(result))
+    return found
+
+
+def _stamp_key(script: Script, lab: Lab) -> str:
+    """Of everything that a figure's files depend on."""
+    text = hashlib.sha256(script.path.read_bytes()).hexdigest()
+    return lab.key(script.name, text, drawn=True)
+
+
+def _stamp(stem: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads((stem.parent / STAMPS / f"{stem.name}.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _files(stem: Path, formats: Sequence[str]) -> tuple[Path, ...]:
+    return tuple(stem.with_name(f"{stem.name}.{each}") for each in (*formats, "csv"))
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

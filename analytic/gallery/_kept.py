@@ -1,0 +1,68 @@
+"""Results kept in a folder, by key."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _check
+from .._outcome import write_atomic
+
+__all__ = ["Kept", "flat", "nested"]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Results by key, each a file that is whole or not there."""
+
+    folder: Path
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """What was put under a key; None if nothing that can be read."""
+        try:
+            with np.load(self.folder / f"{key}.npz", allow_pickle=False) as archive:
+                return nested({name: archive[name] for name in archive.files})
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def put(self, key: str, found: Mapping[str, Any]) -> None:
+        """Keep a result."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        arrays: dict[str, Any] = flat(found)
+        np.savez(buffer, **arrays)
+        write_atomic(self.folder / f"{key}.npz", buffer.getvalue())
+
+
+def flat(found: Mapping[str, Any], before: str = "") -> dict[str, NDArray[Any]]:
+    """Nested mappings as arrays by names joined with slashes."""
+    result: dict[str, NDArray[Any]] = {}
+    for name, value in found.items():
+        if isinstance(value, Mapping):
+            result |= flat(value, f"{before}{name}/")
+        else:
+            array = np.asarray(value)
+            if array.dtype.hasobject:
+                what = f"{before}{name}"
+                _check.fail(what, _check.show(value), "numbers or text", "keep arrays", TypeError)
+            result[f"{before}{name}"] = array
+    return result
+
+
+def nested(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """The inverse; what had no axes becomes a Python number or text."""
+    result: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *folders, last = name.split("/")
+        place = result
+        for each in folders:
+            place = place.setdefault(each, {})
+        place[last] = array if array.ndim else array.item()
+    return result

@@ -1,0 +1,202 @@
+"""What a figure's script works with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _named, grids
+from .._outcome import plain
+from ..denoisers import Denoiser, OptimalDenoiser
+from ..flow import integrate
+from ..learned import RandomFeatureDenoiser
+from ..noise import noise
+from ..points import PointSet
+from ..trajectory import Collapse, Trajectory
+from ._kept import Kept, flat, nested
+
+__all__ = ["Lab", "image_shape"]
+
+Floats = NDArray[np.float64]
+
+LARGE = 20_000_000
+"""Numbers in a set from which on figures take fewer and coarser paths."""
+MIN_SIDE = 4
+NOT_COMPUTING = ("plotting", "gallery", "cli.py", "report.py", "_html.py", "claims")
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What a script works with: the data, denoisers of it, and paths that figures share."""
+
+    data: PointSet
+    kept: Kept
+    model_name: str | None = None
+    """MODULE:OBJECT or file; None for random features."""
+
+    @cached_property
+    def denoiser(self) -> OptimalDenoiser:
+        """The optimal denoiser."""
+        return OptimalDenoiser(self.data)
+
+    @cached_property
+    def model(self) -> Denoiser:
+        """The learned denoiser: the user's, or random features trained in closed form."""
+        if self.model_name is not None:
+            found = _named.model(self.model_name, self.data)
+            assert found is not None
+            return found
+        return RandomFeatureDenoiser.fit(self.data, n_features=512)
+
+    @property
+    def learned(self) -> str:
+        """What the model is, in words for a legend."""
+        return self.model_name or "random features"
+
+    @property
+    def large(self) -> bool:
+        """Whether the set is so large that paths should be few."""
+        return self.data.points.size > LARGE
+
+    def start(self, count: int, seed: int = 1, sigma: float = 80.0) -> Floats:
+        """(count, D) starts σ z."""
+        return noise(count, like=self.denoiser, sigma=sigma, seed=seed)
+
+    def exact(
+        self, count: int = 48, seed: int = 1, *, levels: int = 200, also: Sequence[float] = ()
+    ) -> Trajectory:
+        """Exact paths from σ = 80 to 0, at `levels` levels down to 0.002 and those of `also`."""
+        if self.large:
+            count, levels = min(count, 8), min(levels, 60)
+        found = self.keep(_exact, count=count, seed=seed, levels=levels, also=tuple(also))
+        return _trajectory(found)
+
+    def followed(
+        self, count: int = 48, seed: int = 1, *, levels: int = 200, also: Sequence[float] = ()
+    ) -> Trajectory:
+        """The model's paths from the same starts, at the same levels but for σ = 0."""
+        if self.large:
+            count, levels = min(count, 8), min(levels, 60)
+        found = self.keep(_followed, count=count, seed=seed, levels=levels, also=tuple(also))
+        return _trajectory(found)
+
+    def keep(self, function: Callable[..., Mapping[str, Any]], **parameters: Any) -> dict[str, Any]:
+        """function(self, **parameters), computed once for the data, the model and the code.
+
+        The function is one of a module of this package: scripts return what they want kept.
+        """
+        name = f"{function.__module__}.{function.__qualname__}"
+        key = self.key(name, json.dumps(plain(parameters), sort_keys=True))
+        found = self.kept.get(key)
+        if found is None:
+            result = function(self, **parameters)
+            self.kept.put(key, result)
+            found = nested(flat(result))
+        return found
+
+    def key(self, *parts: str, drawn: bool = False) -> str:
+        """A name for what depends on these parts, the data, the model and the package's code:
+        all of it for what is drawn, else that which computes.
+        """
+        code = _package_digest(drawn)
+        text = json.dumps([*parts, self._data_digest, self._model_digest, code])
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @cached_property
+    def _data_digest(self) -> str:
+        found = hashlib.sha256(repr((self.data.name, self.data.points.shape)).encode())
+        for part in (self.data.points, self.data.weights):
+            found.update(np.ascontiguousarray(part).tobytes())
+        return found.hexdigest()
+
+    @cached_property
+    def _model_digest(self) -> str:
+        return "" if self.model_name is None else _named.digest(self.model_name)
+
+
+def image_shape(data: PointSet) -> tuple[int, int, int] | None:
+    """(H, W, C) of data that are square pictures with values in about [-1, 1]; None if not.
+
+    Rows are pixels in row-major order, channels last, as `datasets` makes them.
+    """
+    for channels in (1, 3):
+        side = math.isqrt(data.dim // channels)
+        if data.dim == side * side * channels and side >= MIN_SIDE and data.points.min() >= -1.01:
+            return (side, side, channels) if data.points.max() <= 1.01 else None
+    return None
+
+
+@cache
+def _package_digest(drawn: bool) -> str:
+    """Of the code, and of the versions of what it stands on."""
+    found = hashlib.sha256()
+    root = Path(__file__).parents[1]
+    for path in sorted(root.rglob("*.py")):
+        if drawn or path.relative_to(root).parts[0] not in NOT_COMPUTING:
+            found.update(path.read_bytes())
+    for name in ("numpy", "scipy", "numba", *(("matplotlib",) if drawn else ())):
+        found.update(metadata.version(name).encode())
+    return found.hexdigest()
+
+
+def _exact(lab: Lab, count: int, seed: int, levels: int, also: tuple[float, ...]) -> dict[str, Any]:
+    at: Any = np.concatenate([grids.polynomial(levels, 80.0, 0.002), also])
+    # a millionth is far below the width of a line, and its error estimate would not be shown
+    loose = 1e-4 if lab.large else 1e-6
+    return _plain(
+        integrate(
+            lab.denoiser,
+            lab.start(count, seed),
+            80.0,
+            0.0,
+            rtol=loose,
+            atol=loose * 1e-3,
+            save_at=at,
+            estimate_error=False,
+        )
+    )
+
+
+def _followed(
+    lab: Lab, count: int, seed: int, levels: int, also: tuple[float, ...]
+) -> dict[str, Any]:
+    at: Any = np.concatenate([grids.polynomial(levels, 80.0, 0.002), also])
+    at = at[at > 0]
+    return _plain(
+        integrate(
+            lab.model,
+            lab.start(count, seed),
+            80.0,
+            float(at.min()),
+            rtol=1e-4,
+            atol=1e-6,
+            save_at=at,
+            estimate_error=False,
+        )
+    )
+
+
+def _plain(path: Trajectory) -> dict[str, Any]:
+    found = {
+        name: getattr(path, name)
+        for name in ("sigmas", "states", "denoised", "nfe", "error", "result")
+    }
+    if path.collapse is not None:
+        found["collapse"] = vars(path.collapse)
+    return found
+
+
+def _trajectory(found: Mapping[str, Any]) -> Trajectory:
+    fields = dict(found)
+    ends = fields.pop("collapse", None)
+    return Trajectory(**fields, collapse=None if ends is None else Collapse(**ends))

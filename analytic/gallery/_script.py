@@ -1,0 +1,122 @@
+"""Scripts of figures, known without running them."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from .. import _check
+from ..points import PointSet
+from ._lab import image_shape
+
+__all__ = ["NEEDS", "Script", "scripts"]
+
+NEEDS = ("data", "plane", "images", "nothing")
+
+
+@dataclass(frozen=True)
+class Script:
+    """A figure's script."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Its file's name without the ending."""
+        return self.path.stem
+
+    @cached_property
+    def module(self) -> ModuleType:
+        """The script, imported anew."""
+        spec = importlib.util.spec_from_file_location(f"analytic_figure_{self.name}", self.path)
+        assert spec is not None
+        assert spec.loader is not None
+        found = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(found)
+        return found
+
+    @cached_property
+    def source(self) -> ast.Module:
+        """Its syntax, known without running it."""
+        return ast.parse(self.path.read_text(encoding="utf-8"))
+
+    @property
+    def caption(self) -> str:
+        """Its docstring: the title in the first line."""
+        return ast.get_docstring(self.source) or self.name
+
+    @property
+    def title(self) -> str:
+        """First line of the caption."""
+        return self.caption.splitlines()[0]
+
+    @property
+    def needs(self) -> str:
+        """What it can be drawn for."""
+        return str(self._constant("NEEDS", "data"))
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """Data sets that it is drawn for by default."""
+        return tuple(self._constant("DATA", ("two_moons", "digits")))
+
+    @property
+    def computed_by(self) -> str:
+        """The script without its caption and without what draws."""
+        parts = [
+            ast.dump(node)
+            for node in self.source.body
+            if not (isinstance(node, ast.FunctionDef) and node.name.lstrip("_").startswith("draw"))
+            and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def unfit(self, data: PointSet) -> str | None:
+        """Why it cannot be drawn for a set, or None."""
+        if self.needs == "plane" and data.dim != 2:
+            return f"it shows the plane, and {data.name} has D = {data.dim}"
+        if self.needs == "images" and image_shape(data) is None:
+            return f"it shows images, and {data.name} has D = {data.dim}"
+        return None
+
+    def _constant(self, name: str, default: Any) -> Any:
+        for node in self.source.body:
+            if isinstance(node, ast.Assign) and any(
+                isinstance(target, ast.Name) and target.id == name for target in node.targets
+            ):
+                return ast.literal_eval(node.value)
+        return default
+
+
+def scripts(
+    names: Sequence[str] = (), folder: str | os.PathLike[str] | None = None
+) -> list[Script]:
+    """The figures there are, or those named, by the order of their names.
+
+    Raises
+    ------
+    ValueError
+        for a name that none has.
+    """
+    place = _folder() if folder is None else Path(folder)
+    found = {
+        path.stem: Script(path) for path in sorted(place.glob("*.py")) if path.stem[0] not in "_."
+    }
+    if not found:
+        _check.fail("folder", repr(str(place)), "a folder with scripts", "see analytic.gallery")
+    chosen = [_check.choice(name, "names", found) for name in names] or list(found)
+    return [found[name] for name in dict.fromkeys(chosen)]
+
+
+def _folder() -> Path:
+    """The scripts: in the installed package, or beside it in a checkout."""
+    inside = Path(__file__).parents[1] / "_figures"
+    return inside if inside.exists() else Path(__file__).parents[2] / "figures"

@@ -1,0 +1,73 @@
+"""Figures: axes-level functions in seaborn's manner, f(data, *, ax=None) -> Axes.
+
+Every function draws on the axes it is given, or makes a figure of its own and
+returns its axes (`ax.figure` is the figure). No global state is touched: no
+pyplot, and the house style lives in the context manager `theme`.
+
+The same thing looks the same everywhere, in colour and in grey print: the
+sampling trajectory x is blue and solid, the denoising trajectory D orange and
+dash-dotted, a bound dark grey and dashed, data points light grey. Colours are
+those of seaborn's colour-blind palette. σ and all distances are in data units.
+
+Seaborn and Matplotlib are imported here only, and only when something is drawn.
+"""
+
+from ._files import encode, save
+from ._numbers import Row, numbers, to_csv
+from ._style import (
+    BOUND,
+    COLUMN,
+    DATA,
+    DENOISING,
+    OTHERS,
+    PAGE,
+    SAMPLING,
+    Look,
+    canvas,
+    figure,
+    looks_of,
+    shared_legend,
+    theme,
+)
+from .comparisons import (
+    comparison_figure,
+    loss_split,
+    memorisation,
+    score_deviation,
+    theorem_fraction,
+)
+from .paths import geometry_curves, pca_view, trajectories_2d
+from .pictures import image_rows
+from .verdicts import claim_figure, evidence
+
+__all__ = [
+    "BOUND",
+    "COLUMN",
+    "DATA",
+    "DENOISING",
+    "OTHERS",
+    "PAGE",
+    "SAMPLING",
+    "Look",
+    "Row",
+    "canvas",
+    "claim_figure",
+    "comparison_figure",
+    "encode",
+    "evidence",
+    "figure",
+    "geometry_curves",
+    "image_rows",
+    "looks_of",
+    "loss_split",
+    "memorisation",
+    "numbers",
+    "pca_view",
+    "save",
+    "score_deviation",
+    "shared_legend",
+    "theme",
+    "theorem_fraction",
+    "to_csv",
+    "trajectories_2d",
+]

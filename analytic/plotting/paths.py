@@ -1,0 +1,223 @@
+"""Sampling and denoising trajectories, in a plane or against the noise level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _check
+from ..points import PointSet, as_points
+from ..trajectory import Trajectory
+from ._style import COLUMN, DATA, DENOISING, SAMPLING, canvas, drawable, looks_of, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "geometry_curves",
+    "pca_view",
+    "trajectories_2d",
+]
+
+Floats = NDArray[np.float64]
+Reals = NDArray[np.floating]
+
+
+def trajectories_2d(
+    trajectory: Trajectory,
+    points: Any,
+    *,
+    ax: Axes | None = None,
+    limit: float | None = None,
+    legend: bool = True,
+) -> Axes:
+    """Sampling and denoising trajectories of a two-dimensional set, over its points.
+
+    Parameters
+    ----------
+    trajectory : states and denoising outputs (T, B, 2), in data units.
+    points : `PointSet` or (N, 2) array.
+    ax : axes to draw on.
+    limit : half-width of the view in radii of the data (largest coordinate
+        distance from the centre of its box). Default 2.5: starts at large σ
+        are far outside.
+    legend : whether to say below the axes what is what.
+    """
+    data = as_points(points)
+    if data.dim != 2 or trajectory.states.shape[2] != 2:
+        _check.fail(
+            "points",
+            f"dimension {data.dim}, and states of dimension {trajectory.states.shape[2]}",
+            "2 and 2",
+            "use pca_view for other sets",
+        )
+    radii = 2.5 if limit is None else _check.number(limit, "limit", low=0.0, open_low=True)
+    with canvas(ax, height=COLUMN) as axes:
+        _paths(axes, trajectory.states, trajectory.denoised, data.points, radii, legend)
+        axes.set_xlabel("$x_1$ (data units)")
+        axes.set_ylabel("$x_2$ (data units)")
+        return axes
+
+
+def pca_view(
+    trajectory: Trajectory,
+    points: Any,
+    *,
+    ax: Axes | None = None,
+    limit: float = 1.6,
+    legend: bool = True,
+) -> Axes:
+    """Trajectories and data projected on the two leading principal components of the data.
+
+    Both axes have one scale, so angles and lengths in that plane are true. The
+    view is centred on the data and `limit` radii of the projected data wide on
+    each side; the trajectories (T, B, D) come in from outside.
+    """
+    data = as_points(points)
+    if data.dim < 2 or trajectory.states.shape[2] != data.dim:
+        _check.fail(
+            "points",
+            f"dimension {data.dim}, and states of dimension {trajectory.states.shape[2]}",
+            "the same dimension, at least 2",
+            "pass the points that the trajectory was computed from",
+        )
+    radii = _check.number(limit, "limit", low=0.0, open_low=True)
+    basis, share = _components(data)
+    states, denoised, projected = (
+        (each - data.mean) @ basis.T
+        for each in (trajectory.states, trajectory.denoised, data.points)
+    )
+    with canvas(ax, height=COLUMN) as axes:
+        _paths(axes, states, denoised, projected, radii, legend)
+        axes.set_xlabel(f"PC 1, {share[0]:.0%} of the variance (data units)")
+        axes.set_ylabel(f"PC 2, {share[1]:.0%} of the variance (data units)")
+        return axes
+
+
+def geometry_curves(
+    sigmas: Any,
+    values: Mapping[str, Any],
+    *,
+    ax: Axes | None = None,
+    ylabel: str,
+    logy: bool = False,
+    legend: bool = True,
+) -> Axes:
+    """Mean over trajectories, with a band from the 10 % to the 90 % quantile, against σ.
+
+    Parameters
+    ----------
+    sigmas : (T,) noise levels in data units; σ = 0 has no place on the axis
+        and is dropped. Large σ is on the left: sampling runs to the right.
+    values : label -> (T, B) or (T,) values. Trajectories with a value that is
+        not finite are left out.
+    ylabel : what the values are, with their unit.
+    logy : whether the vertical axis is logarithmic.
+    """
+    levels = np.asarray(sigmas, dtype=np.float64)
+    keep = levels > 0
+    table = {label: _columns(each, label, levels.size)[keep] for label, each in values.items()}
+    levels = levels[keep]
+    yscale = "log" if logy else "linear"
+    with canvas(ax) as axes:
+        axes.set_xscale("log")
+        axes.set_yscale(yscale)
+        looks = looks_of(table)
+        for label, each in table.items():
+            look = looks[label]
+            low, high = np.quantile(each, [0.1, 0.9], axis=1)
+            mean = drawable(each.mean(axis=1), yscale)
+            if not logy or (high > 0).any():
+                axes.fill_between(levels, low, high, color=look.color, alpha=0.22, linewidth=0)
+            axes.plot(levels, mean, label=plain(label), color=look.color, linestyle=look.linestyle)
+        if levels.size > 1:
+            axes.set_xlim(levels.max(), levels.min())
+        axes.set_xlabel("σ (data units)")
+        axes.set_ylabel(ylabel)
+        if legend and len(table) > 1:
+            axes.legend()
+        return axes
+
+
+def _paths(
+    axes: Axes, states: Reals, denoised: Reals, points: Floats, radii: float, legend: bool
+) -> None:
+    """Trajectories (T, B, 2) over points (N, 2), seen from the centre of the points."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    centre = (low + high) / 2
+    reach = radii * float((high - low).max() / 2 or 1.0)
+    axes.scatter(
+        points[:, 0],
+        points[:, 1],
+        s=4,
+        color=DATA.color,
+        linewidths=0,
+        label="data",
+        zorder=1,
+        rasterized=True,
+    )
+    for paths, look, label, level in (
+        (states, SAMPLING, "sampling x", 3),
+        (denoised, DENOISING, "denoising D", 2),
+    ):
+        for k, path in enumerate(np.moveaxis(paths, 1, 0)):
+            axes.plot(
+                path[:, 0],
+                path[:, 1],
+                color=look.color,
+                linestyle=look.linestyle,
+                linewidth=0.9,
+                alpha=0.85,
+                zorder=level,
+                label=label if k == 0 else None,
+            )
+    axes.scatter(
+        states[-1, :, 0],
+        states[-1, :, 1],
+        s=9,
+        color="black",
+        linewidths=0,
+        label="end of x",
+        zorder=4,
+    )
+    axes.set_aspect("equal")
+    axes.set_xlim(centre[0] - reach, centre[0] + reach)
+    axes.set_ylim(centre[1] - reach, centre[1] + reach)
+    if legend:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+
+
+def _components(points: PointSet) -> tuple[Floats, Floats]:
+    """Two leading principal directions (2, D) with a fixed sign, and their variance shares (2,)."""
+    values, vectors = np.linalg.eigh(points.covariance)
+    basis = vectors[:, ::-1][:, :2].T
+    largest = np.abs(basis).argmax(axis=1)
+    basis = basis * np.sign(basis[[0, 1], largest])[:, None]
+    total = float(values.sum())
+    share = values[::-1][:2] / total if total > 0 else np.zeros(2)
+    return basis, np.maximum(share, 0.0)
+
+
+def _columns(values: Any, label: str, count: int) -> Floats:
+    """Values (T, B) of the trajectories that are finite throughout."""
+    table = np.asarray(values, dtype=np.float64)
+    table = table[:, None] if table.ndim == 1 else table
+    if table.ndim != 2 or len(table) != count:
+        _check.fail(
+            f"values[{label!r}]",
+            f"shape {np.shape(values)}",
+            f"(T, B) or (T,) with T = {count}, the number of noise levels",
+            "pass what analytic.geometry returns for the same trajectory",
+        )
+    finite = table[:, np.isfinite(table).all(axis=0)]
+    if finite.shape[1] == 0:
+        _check.fail(
+            f"values[{label!r}]",
+            "no trajectory without NaN",
+            "at least one",
+            "see Trajectory.explain for why they failed",
+        )
+    return finite

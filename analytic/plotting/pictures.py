@@ -1,0 +1,69 @@
+"""Data that are pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import _check
+from ._style import canvas, level_text, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "image_rows",
+]
+
+
+def image_rows(
+    rows: Mapping[str, Any],
+    sigmas: Any,
+    *,
+    ax: Axes | None = None,
+    limits: Mapping[str, tuple[float, float]] | None = None,
+) -> Axes:
+    """Rows of grey images, one column per noise level, σ on top and the row's name at the left.
+
+    Parameters
+    ----------
+    rows : label -> (K, H, W) images, drawn from top to bottom.
+    sigmas : (K,) noise levels in data units.
+    limits : label -> (black, white) for rows whose values are to be clipped to
+        a range. In the other rows every image is stretched to its own range.
+    """
+    stacks = {label: _check.array(each, f"rows[{label!r}]") for label, each in rows.items()}
+    levels = _check.array(sigmas, "sigmas")
+    ranges = dict(limits or {})
+    for label in ranges:
+        _check.choice(label, "limits", stacks)
+    for label, stack in stacks.items():
+        if stack.ndim != 3 or len(stack) != levels.size:
+            _check.fail(
+                f"rows[{label!r}]",
+                f"shape {stack.shape}",
+                f"(K, H, W) with K = {levels.size}, the number of noise levels",
+                "reshape the states to images",
+            )
+    with canvas(ax, height=0.6 + 0.4 * len(stacks)) as axes:
+        for row, (label, stack) in enumerate(stacks.items()):
+            for column, image in enumerate(stack):
+                black, white = ranges.get(label, (float(image.min()), float(image.max())))
+                axes.imshow(
+                    image,
+                    cmap="gray",
+                    vmin=black,
+                    vmax=white,
+                    interpolation="nearest",
+                    extent=(column + 0.04, column + 0.96, row + 0.96, row + 0.04),
+                )
+        axes.set(xlim=(0, levels.size), ylim=(len(stacks), 0), aspect="equal")
+        axes.set_xticks(np.arange(levels.size) + 0.5, [level_text(s) for s in levels])
+        axes.set_yticks(np.arange(len(stacks)) + 0.5, [plain(label) for label in stacks])
+        axes.xaxis.set_label_position("top")
+        axes.set_xlabel("σ (data units)")
+        axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
+        axes.spines[:].set_visible(False)
+        return axes
