@@ -11,7 +11,7 @@ import analytic as an
 from analytic import _named
 
 DATA = an.PointSet([[0.0, 0.0], [1.0, 2.0]])
-CODE = "import numpy as np\ndef half(x, sigma):\n    return x / {0}\ndef made(data):\n    return half\n"
+CODE = "def half(x, sigma):\n    return x / {0}\ndef made(data):\n    return half\n"
 
 
 @pytest.fixture
