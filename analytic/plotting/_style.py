@@ -24,6 +24,7 @@ __all__ = [
     "DATA",
     "DENOISING",
     "HEIGHT",
+    "LEARNED",
     "OTHERS",
     "PAGE",
     "PALETTE",
@@ -101,6 +102,8 @@ OTHERS = (
 )
 """What a curve gets that is neither x nor D: seaborn's colour-blind palette again."""
 PALETTE = (SAMPLING, DENOISING, *OTHERS)
+LEARNED = OTHERS[1]
+"""What a learned model does, beside the same of the optimal denoiser."""
 
 
 _ROLES = ((re.compile(r"(x|sampling)\b"), SAMPLING), (re.compile(r"(D|denoising)\b"), DENOISING))
