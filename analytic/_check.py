@@ -42,7 +42,7 @@ def show(value: object) -> str:
     """A value as it appears in an error message: short, on one line."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
-    words = repr(value)
+    words = " ".join(repr(value).split())
     return words if len(words) <= 80 else words[:77] + "..."
 
 

@@ -199,4 +199,5 @@ def test_sigma_refuses(bad: float, words: str) -> None:
 
 def test_long_values_are_shown_short() -> None:
     assert len(_check.show("a" * 1000)) == 80
+    assert _check.show([np.zeros((2, 1))]) == "[array([[0.], [0.]])]"
     assert _check.show(np.zeros((3, 2))) == "an array of shape (3, 2) and dtype float64"
