@@ -57,7 +57,7 @@ def model(
         found = found()
     elif given == 1:
         found = found(data)
-    return checked(learned.as_denoiser(found), data, argument)
+    return checked(found, data, argument)
 
 
 def digest(spec: str, argument: str = "--model") -> str:
@@ -72,7 +72,7 @@ def digest(spec: str, argument: str = "--model") -> str:
 
 
 def checked(model: Denoiser, points: PointSet, argument: str = "model") -> Denoiser:
-    """The model, if it takes and returns states of the data's dimension.
+    """The model as a denoiser, if it takes and returns states of the data's dimension.
 
     Raises
     ------
@@ -83,6 +83,7 @@ def checked(model: Denoiser, points: PointSet, argument: str = "model") -> Denoi
         _check.fail(
             argument, _check.show(model), "a denoiser", "pass a callable (x, sigma)", TypeError
         )
+    model = learned.as_denoiser(model)
     own = getattr(model, "dim", None)
     if isinstance(own, (int, np.integer)) and own != points.dim:
         _check.fail(

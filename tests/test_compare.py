@@ -207,7 +207,7 @@ def test_spliced_takes_each_where_it_should() -> None:
     assert both(np.zeros(2), 0.1).tolist() == [-1, -1]
     D = an.OptimalDenoiser(cloud())
     assert an.Spliced(high, D, 1.0).dim == an.Spliced(D, high, 1.0).dim == 3
-    assert an.Spliced(high, low, 1.0).dim is None
+    assert not hasattr(an.Spliced(high, low, 1.0), "dim")
     start = an.noise(5, like=D, sigma=20.0, seed=0)
     for cut, alone in ((0.01, high), (20.1, D)):
         run = an.sample(an.Spliced(high, D, cut), start, GRID)
@@ -403,6 +403,11 @@ def test_progress_and_names() -> None:
     assert compare_function is an.compare
 
 
+def torch_module() -> Any:
+    """One that does not tell what it returns."""
+    return pytest.importorskip("torch").nn.Identity()
+
+
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no denoiser": ({"model": 3}, r"model: got 3, expected a denoiser"),
     "dimension": ({"model": an.GaussianDenoiser([0.0], [[1.0]])}, r"model: got D = 1.*D = 2"),
@@ -416,6 +421,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "seed": ({"seed": -1}, "seed"),
     "held out": ({"held_out": np.ones((3, 5))}, r"held_out: got D = 5"),
     "cut": ({"replace_at": [0.0]}, "replace_at"),
+    "cut in words": ({"replace_at": "1"}, "replace_at: got '1', expected one real number"),
+    "cuts alike": ({"replace_at": [2.0, 1.0, 1.0000001]}, "replace_at: got 1 twice"),
+    "module": ({"model": torch_module}, "use analytic.learned.from_torch"),
     "part": ({"part": 0.0}, "part"),
     "keep": ({"keep": 1}, "keep"),
     "name": ({"name": 1}, "name"),
@@ -427,10 +435,32 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 def test_bad_input(case: str) -> None:
     changed, words = BAD[case]
     options = {"model": np.add, **changed}
+    model = options.pop("model")
+    model = model() if model is torch_module else model
     with pytest.raises((ValueError, TypeError), match=words):
-        study(options.pop("model"), cloud(5, 2), **options)
+        study(model, cloud(5, 2), **options)
     with pytest.raises(ValueError, match="of: got"):
         study(np.add, cloud(5, 2), n=2, starts=1).parted(of="size")
+    with pytest.raises(ValueError, match="share: got 0"):
+        study(np.add, cloud(5, 2), n=2, starts=1).parted(0.0)
+
+
+@pytest.mark.parametrize(
+    "data", [np.add, an.GaussianDenoiser([0.0, 0.0], np.eye(2))], ids=["swapped", "not optimal"]
+)
+def test_data_that_are_a_denoiser(data: Any) -> None:
+    with pytest.raises(TypeError, match=r"^optimal: got .* the model comes first"):
+        study(cloud(5, 2) if data is np.add else np.add, data)
+
+
+def test_nets_of_edm_are_compared_as_they_are() -> None:
+    pytest.importorskip("torch")
+    points = cloud(12, 16)
+    D = an.OptimalDenoiser(points)
+    net = an.learned.as_edm(shifted(D, 0.25), (1, 4, 4))
+    found = study(net, points, n=8, starts=2)
+    assert found.model == "EDMModule"
+    assert found.settings[FORWARD].deviation == pytest.approx(1.0)
 
 
 def test_figures_show_the_numbers() -> None:

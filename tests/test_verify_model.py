@@ -160,6 +160,21 @@ def test_bad_models(model: Any, words: str) -> None:
         verified(model, claims="A5")
 
 
+def test_two_functions_in_one_have_no_dimension_to_disagree_with() -> None:
+    both = an.Spliced(lambda x, s: 0.5 * x, lambda x, s: 0.9 * x, 1.0)
+    report = an.verify(both, np.eye(3), "C1", quick=True, model=both)
+    assert [v.status for v in report.verdicts] == [Status.HOLDS] * 2
+
+
+def test_nets_of_edm_are_models_of_verify() -> None:
+    pytest.importorskip("torch")
+    points = np.random.default_rng(0).standard_normal((12, 16))
+    net = an.learned.as_edm(an.OptimalDenoiser(points), (1, 4, 4))
+    report = an.verify(an.OptimalDenoiser(points), points, "G1", quick=True, model=net)
+    assert report.verdicts[0].status == Status.HOLDS
+    assert "EDMModule" in report.verdicts[0].data
+
+
 MODULE = """
 import numpy as np
 import analytic as an

@@ -27,7 +27,7 @@ from .. import _check
 from .._named import checked
 from .._progress import Advance, bar
 from ..compare import Comparison, compare
-from ..denoisers import Denoiser, OptimalDenoiser
+from ..denoisers import Denoiser, OptimalDenoiser, called
 from ..grids import polynomial
 from ..points import PointSet, as_points
 from ..report import Report, Verdict
@@ -49,7 +49,7 @@ from . import (
 )
 from ._base import Case, Claim, Subject, noise_range
 from ._journal import Journal
-from ._models import called, on_model, told
+from ._models import on_model, told
 
 __all__ = [
     "Case",
@@ -151,10 +151,10 @@ def verify(
     resume : folder in which finished verdicts are kept: a run that was interrupted continues
         from them, if denoiser, data and settings are the same. The report does not depend on
         it. Remove the folder when done.
-    model : a learned denoiser of the data. G1 to G3 are then tested on it in place of random
-        features; C1, C6 and E1 to E3 on it as well, as far as they speak of any denoiser; no
-        other claim is. Its verdicts name data and model. `Report.comparisons` then holds its
-        comparison with the optimal denoiser (`analytic.compare`).
+    model : a learned denoiser of the data, or what `learned.as_denoiser` makes one of. G1 to
+        G3 are then tested on it in place of random features; C1, C6 and E1 to E3 on it as well,
+        as far as they speak of any denoiser; no other claim is. Its verdicts name data
+        and model. `Report.comparisons` then holds its comparison with the optimal denoiser (`analytic.compare`).
     """
     chosen = select(claims)
     data = as_points(points)
@@ -176,7 +176,7 @@ def verify(
     if model is not None:
         subject = replace(subject, model=model, model_name=called(model))
     if subject.model is not None:
-        checked(subject.model, data)
+        subject = replace(subject, model=checked(subject.model, data))
     case = Case(subject, _check.seed(seed), _check.flag(quick, "quick"), high, low)
     verdicts = []
     journal = None if resume is None else Journal.of(resume, case, versions())

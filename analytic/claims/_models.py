@@ -18,21 +18,13 @@ from ..denoisers import Denoiser, apply
 from ..report import Verdict
 from ._base import Case
 
-__all__ = ["called", "fingerprint", "on_model", "told"]
+__all__ = ["fingerprint", "on_model", "told"]
 
 Floats = NDArray[np.float64]
 
 ROWS = 32
 HALF = 2.0**-25
 """A step of x, relatively, that moves half of all float32 numbers."""
-
-
-def called(model: Denoiser) -> str:
-    """What to call a model in reports: its `name`, or that of the function or class."""
-    for owner, key in ((model, "name"), (model, "__name__"), (type(model), "__name__")):
-        if isinstance(found := getattr(owner, key, None), str):
-            return found
-    return "model"  # pragma: no cover
 
 
 def on_model(case: Case) -> Case:

@@ -43,7 +43,8 @@ from .. import _check, grids, solvers
 from .._progress import Advance, bar
 from ..basins import basins
 from ..collapse import certificate
-from ..denoisers import Denoiser, OptimalDenoiser, Spliced
+from ..denoisers import Denoiser, OptimalDenoiser, Spliced, called
+from ..learned import as_denoiser
 from ..noise import noise
 from ..points import PointSet, as_points
 from ..solvers import Solver
@@ -80,7 +81,7 @@ def compare(
 
     Parameters
     ----------
-    model : any denoiser of the data's dimension.
+    model : any denoiser of the data's dimension, or what `learned.as_denoiser` makes one of.
     optimal : the `OptimalDenoiser` of the training data, or these: `PointSet` or (N, D).
     sigmas : (T,) decreasing levels > 0, T ≥ 2, in data units; the grid of the trajectories too.
         By default 24 levels of EDM's grid, 80 to 0.002.
@@ -92,7 +93,8 @@ def compare(
     rtol : tolerance of "exact" per step; float32 models support about 1e-5. Separations below
         some rtol |x| are those of two integrators.
     held_out : `PointSet` or (M, D) points of the same distribution that the model has not seen.
-    replace_at : levels σ at which the optimal denoiser takes over, or hands over.
+    replace_at : levels σ at which the optimal denoiser takes over, or hands over; apart in six
+        digits, by which `ends` names them.
     part : share of the data scale √tr Σ, or of the final separation, at which two
         trajectories count as parted.
     keep : whether to keep both trajectories, 4 T·B·D numbers. If not, starts are taken in
@@ -113,9 +115,10 @@ def compare(
     The posterior is summed over all points for each of the n·T samples: with 50,000 points
     in 3,072 dimensions choose n and T accordingly.
     """
-    best = optimal if isinstance(optimal, OptimalDenoiser) else OptimalDenoiser(as_points(optimal))
+    best = _optimal(optimal)
     data, grid = best.points, _grid(sigmas)
-    _model(model, data.dim)
+    title = called(model) if name is None else _check.text(name, "name")
+    model = _model(model, data.dim)
     count = _check.integer(n, "n", low=2)
     many = _check.integer(starts, "starts", low=1)
     random = _check.seed(seed)
@@ -126,7 +129,6 @@ def compare(
     judge = None if held_out is None else _held_out(held_out, data.dim)
     cuts = _cuts(replace_at)
     least = _check.number(part, "part", low=0.0, open_low=True)
-    title = _name(model) if name is None else _check.text(name, "name")
     whole = _check.flag(keep, "keep")
     if whole:
         _check.size(4 * len(grid) * many, data.dim, "starts")
@@ -284,12 +286,28 @@ def _method(solver: Any, levels: int) -> Solver | None:
     return method
 
 
-def _model(model: Any, dim: int) -> None:
+def _optimal(given: Any) -> OptimalDenoiser:
+    if isinstance(given, OptimalDenoiser):
+        return given
+    if callable(given):
+        _check.fail(
+            "optimal",
+            _check.show(given),
+            "the OptimalDenoiser of the training data, or these",
+            "the model comes first, its data second",
+            TypeError,
+        )
+    return OptimalDenoiser(as_points(given, "optimal"))
+
+
+def _model(model: Any, dim: int) -> Denoiser:
     if not callable(model):
         _check.fail("model", _check.show(model), "a denoiser", "pass a callable (x, σ)", TypeError)
+    model = as_denoiser(model)
     own = getattr(model, "dim", None)
     if isinstance(own, (int, np.integer)) and own != dim:
         _check.fail("model", f"D = {own}", f"the data's D = {dim}", "compare on its own data")
+    return model
 
 
 def _held_out(points: Any, dim: int) -> OptimalDenoiser:
@@ -301,17 +319,16 @@ def _held_out(points: Any, dim: int) -> OptimalDenoiser:
 
 def _cuts(levels: Any) -> list[float]:
     try:
-        given = [] if isinstance(levels, (str, bytes)) else list(levels)
+        given = [levels] if isinstance(levels, (str, bytes)) else list(levels)
     except TypeError:
         given = [levels]
-    return [_check.number(each, "replace_at", low=0.0, open_low=True) for each in given]
-
-
-def _name(model: Any) -> str:
-    for owner, key in ((model, "name"), (model, "__name__"), (type(model), "__name__")):
-        if isinstance(found := getattr(owner, key, None), str):
-            return found
-    return "model"  # pragma: no cover
+    found = [_check.number(each, "replace_at", low=0.0, open_low=True) for each in given]
+    # by these words ends are told apart
+    words = [f"{each:g}" for each in found]
+    if len(set(words)) < len(words):
+        again = next(word for k, word in enumerate(words) if word in words[:k])
+        _check.fail("replace_at", f"{again} twice", "levels that differ in six digits", "drop one")
+    return found
 
 
 def _derived(seed: int, number: int) -> int:

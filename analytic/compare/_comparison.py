@@ -140,7 +140,9 @@ class Comparison:
 
         NaN where it never does.
         """
-        least = self.part if share is None else _check.number(share, "share", low=0.0)
+        least = (
+            self.part if share is None else _check.number(share, "share", low=0.0, open_low=True)
+        )
         unit = self.apart[-1] if _check.choice(of, "of", _UNITS) == "separation" else self.scale
         beyond = self.apart > least * unit
         return np.where(beyond.any(axis=0), self.sigmas[beyond.argmax(axis=0)], np.nan)

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from .. import _check
 
-__all__ = ["Denoiser", "Evaluation", "Floats", "Query", "Reals", "apply", "dimension_of"]
+__all__ = [
+    "Denoiser",
+    "Evaluation",
+    "Floats",
+    "Query",
+    "Reals",
+    "apply",
+    "called",
+    "dimension_of",
+    "width_of",
+]
 
 Floats = NDArray[np.float64]
 Reals = NDArray[np.floating]
@@ -83,13 +93,26 @@ def dimension_of(denoiser: Denoiser, x: Any) -> int:
         _check.fail(
             "denoiser", _check.show(denoiser), "a callable", "see OptimalDenoiser", TypeError
         )
-    found = getattr(denoiser, "dim", None)
-    if isinstance(found, (int, np.integer)):
-        return int(found)
+    if (found := width_of(denoiser)) is not None:
+        return found
     states = _check.array(x, "x")
     if states.ndim not in (1, 2):
         _check.fail("x", f"shape {states.shape}", "(B, D) or (D,)", "give one row per state")
     return int(states.shape[-1])
+
+
+def width_of(denoiser: Any) -> int | None:
+    """D, where a denoiser tells its own."""
+    found = getattr(denoiser, "dim", None)
+    return int(found) if isinstance(found, (int, np.integer)) else None
+
+
+def called(denoiser: Denoiser) -> str:
+    """What to call a denoiser in tables: its `name`, or that of the function or class."""
+    for owner, key in ((denoiser, "name"), (denoiser, "__name__"), (type(denoiser), "__name__")):
+        if isinstance(found := getattr(owner, key, None), str):
+            return found
+    return "model"  # pragma: no cover
 
 
 def apply(denoiser: Denoiser, x: Floats, sigma: Any) -> Floats:

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from ._base import Denoiser, Floats, Query, Reals, apply, dimension_of
+from ._base import Denoiser, Floats, Query, Reals, apply, dimension_of, width_of
 
 __all__ = ["GuidedDenoiser"]
 
@@ -81,7 +81,7 @@ class GuidedDenoiser:
                     "see OptimalDenoiser.given",
                     TypeError,
                 )
-        widths = [_width(self.conditional), _width(self.unconditional)]
+        widths = [width_of(self.conditional), width_of(self.unconditional)]
         if None not in widths and widths[0] != widths[1]:
             _check.fail(
                 "unconditional",
@@ -95,7 +95,7 @@ class GuidedDenoiser:
     @property
     def dim(self) -> int:
         """Dimension D, where one of the denoisers tells its own."""
-        found = _width(self.conditional) or _width(self.unconditional)
+        found = width_of(self.conditional) or width_of(self.unconditional)
         if found is None:
             raise AttributeError("neither denoiser has a dim")
         return found
@@ -177,11 +177,6 @@ class GuidedDenoiser:
             return np.full(len(sigma), self.weight)
         low, high = self.interval
         return np.where((low < sigma) & (sigma <= high), self.weight, 1.0)
-
-
-def _width(denoiser: Any) -> int | None:
-    found = getattr(denoiser, "dim", None)
-    return int(found) if isinstance(found, int | np.integer) else None
 
 
 def _interval(value: Any) -> tuple[float, float] | None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from ._base import Denoiser, apply, dimension_of
+from ._base import Denoiser, apply, dimension_of, width_of
 
 __all__ = ["Spliced"]
 
@@ -46,15 +46,17 @@ class Spliced:
                 )
         level = _check.number(self.sigma, "sigma", low=0.0, high=_check.SIGMA_LIMIT, open_low=True)
         object.__setattr__(self, "sigma", level)
-        above, below = (getattr(each, "dim", None) for each in (self.high, self.low))
+        above, below = width_of(self.high), width_of(self.low)
         if above is not None and below is not None and above != below:
             _check.fail("low", f"D = {below}", f"the D = {above} of high", "splice two of one D")
 
     @property
-    def dim(self) -> int | None:
-        """D, of whichever of the two says it; None if neither does."""
-        above: int | None = getattr(self.high, "dim", None)
-        return getattr(self.low, "dim", None) if above is None else above
+    def dim(self) -> int:
+        """D, where one of the two tells its own."""
+        for each in (self.high, self.low):
+            if (found := width_of(each)) is not None:
+                return found
+        raise AttributeError("neither denoiser has a dim")
 
     def __call__(self, x: Any, sigma: Any) -> NDArray[Any]:
         """S(x; σ), of x's shape and dtype."""
