@@ -154,7 +154,8 @@ def verify(
     model : a learned denoiser of the data, or what `learned.as_denoiser` makes one of. G1 to
         G3 are then tested on it in place of random features; C1, C6 and E1 to E3 on it as well,
         as far as they speak of any denoiser; no other claim is. Its verdicts name data
-        and model. `Report.comparisons` then holds its comparison with the optimal denoiser (`analytic.compare`).
+        and model. `Report.comparisons` then holds its comparison with the optimal denoiser
+        (`analytic.compare`).
     """
     chosen = select(claims)
     data = as_points(points)
