@@ -163,9 +163,12 @@ class PointSet:
 
     @cached_property
     def covariance(self) -> Floats:
-        """(D, D) weighted covariance Σ."""
-        factor = self._factor(weighted=True)
-        return _frozen(np.asarray(factor.T @ factor))
+        """(D, D) weighted covariance Σ, by products: off by some ε√(Σ_jj Σ_kk)."""
+        total = np.zeros((self.dim, self.dim))
+        for block in self._blocks():
+            rows = (self.points[block] - self.mean) * np.sqrt(self.weights[block])[:, None]
+            total += rows.T @ rows
+        return _frozen(total)
 
     @cached_property
     def spectrum(self) -> Floats:
@@ -350,17 +353,27 @@ class PointSet:
         """A matrix F with FᵀF = Σ (or the unweighted scatter), at most max(N', D) rows.
 
         Rows are folded block by block through a QR factorisation, so memory
-        stays bounded and nothing is squared.
+        stays bounded and nothing is squared. A fold costs D³ even for one more row, so at
+        least D of them are folded at a time.
         """
-        fold = np.empty((0, self.dim))
+        fold, waiting = np.empty((0, self.dim)), 0
+        parts = [fold]
         for block in self._blocks():
             rows = self.points[block] - self.mean
             if weighted:
                 rows *= np.sqrt(self.weights[block])[:, None]
-            fold = np.concatenate([fold, rows])
-            if fold.shape[0] > self.dim:
-                fold = np.asarray(np.linalg.qr(fold, mode="r"))
-        return fold
+            parts.append(rows)
+            waiting += len(rows)
+            if waiting >= self.dim:
+                fold, waiting = _folded(parts), 0
+                parts = [fold]
+        return _folded(parts) if waiting else fold
+
+
+def _folded(parts: list[Floats]) -> Floats:
+    """The parts below each other, as a triangle if they have more rows than columns."""
+    rows = np.concatenate(parts)
+    return np.asarray(np.linalg.qr(rows, mode="r")) if len(rows) > rows.shape[1] else rows
 
 
 def _orthonormal(rows: Floats) -> Floats | None:
