@@ -149,6 +149,10 @@ def _works() -> Iterator[Entry]:
             make = partial(work, points=partial(normal, count, 2), count=10_000, sigma=sigma)
             name = f"growth-sigma-{sigma:g}/N={count}"
             yield Entry(name, make, contenders=("analytic tree",))
+    for dim in (2, 64):
+        for count in (100, 1000, 10_000, 100_000):
+            make = partial(work, points=partial(normal, count, dim), count=1000, sigma=0.3)
+            yield Entry(f"throughput-D-{dim}/N={count}", make)
 
 
 WORKS: dict[str, Entry] = {each.name: each for each in _works()}

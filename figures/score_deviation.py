@@ -1,62 +1,55 @@
-"""Where a learned denoiser parts from the optimal one (two moons and digits).
+"""Where a learned denoiser parts from the optimal one, in three settings.
 
-A denoiser of 512 random features, trained in closed form, beside the optimal denoiser of the
-same data; σ from 80 to 0.002 against a reversed logarithmic axis. Top: deviation |r − D| in
-units of the data scale √tr Σ, on forward samples x_0 + σz, on the states of the learned
+A learned denoiser r, by default of 512 random features trained in closed form, beside the optimal
+denoiser D of the same data; σ from 80 to 0.002, in data units. Left: deviation |r − D| in
+units of the data scale √tr Σ, on forward samples x₀ + σz, on the states of the learned
 trajectory and on those of the optimal one; lines are means, bands run from the 10 % to the
 90 % quantile. On the learned path it does not vanish: it tends to the distance of what is
-generated from the data. Bottom: share of states where |r − D| ≤ |D − x|, so that no step
+generated from the data. Right: share of states where |r − D| ≤ |D − x|, so that no step
 towards r lowers the density (Theorem 1); thin, the condition for one Euler step of the grid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import _harness
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import analytic as an
-from analytic import plotting
+from analytic import gallery, plotting
+from analytic.compare import Setting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SETS = ("two_moons", "digits")
+NEEDS = "data"
 
 
-def draw(
-    n: int | None = None, count: int = 64, samples: int = 512, features: int = 512, seed: int = 1
-) -> Figure:
-    """Panels for `count` starts and `samples` forward samples on both sets, of `n` points."""
+def compute(lab: gallery.Lab) -> dict[str, Any]:
+    """What `analytic.compare` measures in each of its settings."""
+    n, starts = (32, 8) if lab.large else (512, 64)
+    found = an.compare(
+        lab.model, lab.denoiser, n=n, starts=starts, seed=1, keep=False, name=lab.learned
+    )
+    return {
+        "sigmas": found.sigmas,
+        "scale": found.scale,
+        "settings": {name: vars(each) for name, each in found.settings.items()},
+    }
+
+
+def draw(found: dict[str, Any], lab: gallery.Lab) -> Figure:
+    """Deviation, and where Theorem 1 applies."""
+    settings = {name: Setting(**each) for name, each in found["settings"].items()}
+    seen = SimpleNamespace(sigmas=found["sigmas"], scale=found["scale"], settings=settings)
     with plotting.theme():
-        figure = plotting.figure(plotting.PAGE, 4.6)
-        grid = figure.subplots(2, 2, sharex=True)
-        for (top, bottom), name in zip(grid.T, SETS, strict=True):
-            points = an.datasets.get(name, n=n)
-            model = an.learned.RandomFeatureDenoiser.fit(points, n_features=features)
-            found = an.compare(
-                model, points, n=samples, starts=count, seed=seed, keep=False, name="features"
-            )
-            plotting.score_deviation(found, ax=top, legend=False)
-            plotting.theorem_fraction(found, ax=bottom, legend=False)
-            top.set_title(f"{name}, {len(points)} points")
-            top.set_xlabel("")
-        figure.legend(*grid[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        figure = plotting.figure(plotting.PAGE, 2.8)
+        left, right = figure.subplots(1, 2)
+        plotting.score_deviation(seen, ax=left, legend=False)
+        plotting.theorem_fraction(seen, ax=right, legend=False)
+        figure.suptitle(f"r: {lab.learned}, {lab.data.name}")
+        figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
-def main(
-    argv: Sequence[str] | None = None,
-    *,
-    n: int | None = None,
-    count: int = 64,
-    samples: int = 512,
-    features: int = 512,
-) -> list[Path]:
-    return _harness.run(lambda: draw(n, count, samples, features), __file__, __doc__, argv)
-
-
 if __name__ == "__main__":
-    main()
+    gallery.main(__file__)

@@ -16,7 +16,6 @@ SIZES: dict[str, dict[str, int]] = {
     "trajectories_2d": {"n": 40, "count": 2},
     "deviation_distance_magnitude": {"n": 60, "count": 3},
     "pca_digits": {"n": 60, "count": 2},
-    "score_deviation": {"n": 60, "count": 3, "samples": 4, "features": 16},
 }
 
 pytest.importorskip("sklearn.datasets", reason="scikit-learn is optional")

@@ -43,6 +43,7 @@ ROOMS = (
     "flow",
     "basins",
     "solvers",
+    "differences",
     "sampling",
     "distill",
     "decode",

@@ -1,18 +1,12 @@
 """Claims about samplers: second-order ones are finite differences of the denoising trajectory.
 
-With p > s > t the last, the present and the next level, h = t - s < 0, d = (x - D_s)/s,
-
-    x_t = x + h d - (h²/2) (γ/s) Q:
-
-a step follows the curvature x'' = -D'/s of the flow (C2), with a difference quotient Q of
-the denoising outputs for D', times a factor γ that depends on the levels and tends to 1.
+`analytic.differences` has the table, which these compare with the steps that solvers take.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -21,157 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import grids, solvers
+from ..differences import DIFFERENCES
 from ..points import PointSet
 from ..report import Evidence, Verdict
-from ..solvers import Node, Solver
+from ..solvers import Node
 from ..trajectory import Trajectory
 from . import _faults
 from ._base import Case, Claim, Subject, outcome, untested
 
-__all__ = ["CLAIMS", "DIFFERENCES", "Difference"]
+__all__ = ["CLAIMS"]
 
 Floats = NDArray[np.float64]
 AMPLIFIED = 64.0
 """By how much a step may enlarge the rounding of a denoiser's outputs, at ratios of levels to 4."""
-
-Denoise = Callable[[Floats, float], Floats]
-Bend = Callable[[Denoise, Sequence[Node], float], Floats]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A row of the table: what a solver's step is."""
-
-    solver: Solver
-    before: int
-    """Levels before the one that the step starts at,"""
-    after: int
-    """and after the one that it leads to."""
-    bend: Bend
-    """(denoise, nodes with the newest first, t) to γ Q."""
-
-
-def _mean(a: float, b: float) -> float:
-    """Logarithmic mean."""
-    return (a - b) / math.log(a / b)
-
-
-def _quotient(a: Node, b: Node) -> Floats:
-    return (a.denoised - b.denoised) / (a.sigma - b.sigma)
-
-
-def _ahead(denoise: Denoise, now: Node, level: float) -> Node:
-    """The Euler point at a level."""
-    x = now.x + (level - now.sigma) * now.slope
-    return Node(level, x, denoise(x, level))
-
-
-def _inner(gamma: Callable[[float, float, float, float], float], r: float) -> Bend:
-    """γ(s, m, t, r) times the difference to the Euler point at m = s^{1-r} t^r."""
-
-    def bend(denoise: Denoise, nodes: Sequence[Node], t: float) -> Floats:
-        now = nodes[0]
-        middle = _ahead(denoise, now, now.sigma ** (1 - r) * t**r)
-        return gamma(now.sigma, middle.sigma, t, r) * _quotient(middle, now)
-
-    return bend
-
-
-def _backward(gamma: Callable[[float, float, float], float]) -> Bend:
-    """γ(p, s, t) times the difference to the last node."""
-
-    def bend(denoise: Denoise, nodes: Sequence[Node], t: float) -> Floats:
-        now, last = nodes[:2]
-        return gamma(last.sigma, now.sigma, t) * _quotient(now, last)
-
-    return bend
-
-
-def _forward(gamma: Callable[[float, float], float]) -> Bend:
-    """γ(s, t) times the difference to the prediction at t."""
-
-    def bend(denoise: Denoise, nodes: Sequence[Node], t: float) -> Floats:
-        now = nodes[0]
-        return gamma(now.sigma, t) * _quotient(_ahead(denoise, now, t), now)
-
-    return bend
-
-
-def _remembering(denoise: Denoise, nodes: Sequence[Node], t: float) -> Floats:
-    """iPNDM-2: the last step's own correction e enters the difference."""
-    now, last = nodes[:2]
-    gap = now.sigma - last.sigma
-    own = now.x - last.x - gap * last.slope
-    return (now.denoised - last.denoised - own) / (t - now.sigma)
-
-
-def _vp_clock_gamma(p: float, s: float, t: float) -> float:
-    """DEIS-tAB1: -2K(s-p)/h², K = ∫_s^t (τ(σ) - τ(s))/(τ(p) - τ(s)) dσ, by Gauss in log σ."""
-    nodes, weights = np.polynomial.legendre.leggauss(80)
-    sigma = np.exp(math.log(s) + 0.5 * (nodes + 1) * math.log(t / s))
-    beta = solvers.BETA_MIN
-    span = solvers.BETA_MAX - beta
-
-    def clock(level: Any) -> Any:
-        grown = np.log1p(np.square(level))
-        return 2 * grown / (beta + np.sqrt(beta * beta + 2 * span * grown))
-
-    share = (clock(sigma) - clock(s)) / (clock(p) - clock(s))
-    k = 0.5 * math.log(t / s) * float(weights @ (sigma * share))
-    return -2 * k * (s - p) / (t - s) ** 2
-
-
-def _two_differences(denoise: Denoise, nodes: Sequence[Node], t: float) -> Floats:
-    """UniC-2: the backward difference and the one to the prediction."""
-    now, last = nodes[:2]
-    s, p = now.sigma, last.sigma
-    h, eta = t - s, math.log(t / s)
-    ratio = math.log(s / p) / math.log(s / t)
-    one = math.expm1(eta) / eta - 1
-    two = one / eta - 0.5
-    rho = (one - 2 * two) / (1 - ratio)
-    back = -2 * s * rho * (s - p) / (ratio * h * h)
-    there = 2 * s * (one - rho) / h
-    x = solvers.get("unipc", order=2).step(denoise, (now, last), t)
-    ahead = Node(t, x, denoise(x, t))
-    return back * _quotient(now, last) + there * _quotient(ahead, now)
-
-
-def _row(name: str, before: int, after: int, bend: Bend, **options: Any) -> Difference:
-    return Difference(solvers.get(name, **options), before, after, bend)
-
-
-def _log_mean_ratio(p: float, s: float, t: float) -> float:
-    return _mean(p, s) / _mean(s, t)
-
-
-def _midpoint_on_slopes(s: float, m: float, t: float, r: float) -> float:
-    return s * (m - s) / (r * m * (t - s))
-
-
-def _midpoint_on_outputs(s: float, m: float, t: float, r: float) -> float:
-    return (m - s) / (r * (t - s))
-
-
-DIFFERENCES = (
-    _row("heun", 0, 0, _forward(lambda s, t: s / t)),
-    *(_row("dpm_2", 0, 0, _inner(_midpoint_on_slopes, r), r=r) for r in (0.5, 0.8)),
-    *(_row("dpmpp_2s", 0, 0, _inner(_midpoint_on_outputs, r), r=r) for r in (0.5, 0.3)),
-    _row("dpmpp_2m", 1, 0, _backward(_log_mean_ratio)),
-    _row("dpm_2m", 1, 0, _backward(_log_mean_ratio)),
-    _row("ipndm", 2, 0, _remembering, order=2),
-    _row("lms", 1, 0, _backward(lambda p, s, t: 1.0), order=2),
-    _row("deis", 1, 0, _backward(_vp_clock_gamma), order=2),
-    _row("unipc", 0, 1, _forward(lambda s, t: s / _mean(s, t)), order=1, variant="bh1"),
-    _row("unipc", 0, 1, _forward(lambda s, t: 1.0), order=1, variant="bh2"),
-    _row(
-        "unipc", 1, 0, _backward(lambda p, s, t: s * _mean(p, s) / _mean(s, t) ** 2),
-        order=2, variant="bh1",
-    ),
-    _row("unipc", 1, 0, _backward(_log_mean_ratio), order=2, variant="bh2"),
-    _row("unipc", 1, 1, _two_differences, order=2),
-)  # fmt: skip
-"""Every second-order solver, with the difference that it takes for D'."""
 
 
 def _nodes(path: Trajectory, k: int) -> list[Node]:
@@ -245,7 +101,7 @@ def _exactly_once(case: Case, claim: Claim) -> Verdict:
         now, h = _nodes(path, k)[0], t - s
         ahead = now.x + h * now.slope
         there = Node(t, ahead, case.denoise(ahead, np.full(len(ahead), t)))
-        unit = -0.5 * h * h / s * _quotient(there, now)
+        unit = -0.5 * h * h / s * (there.denoised - now.denoised) / (t - s)
         found = path.states[k + 1] - ahead
         total = float(np.sum(unit * unit))
         gamma = float(np.sum(found * unit)) / total if total > 0 else math.nan

@@ -4,6 +4,7 @@ A figure is a script whose docstring is its title and caption. It defines
 
     NEEDS = "data" | "plane" | "images" | "nothing"     the sets it can be drawn for
     DATA = ("two_moons", "digits")                      those it is drawn for by default
+    READS = ()                                          files it reads, from its own folder
     compute(lab: Lab) -> dict                           arrays, numbers and texts, nested at will
     draw(found: dict, lab: Lab) -> Figure               from these alone
     if __name__ == "__main__":
@@ -11,9 +12,9 @@ A figure is a script whose docstring is its title and caption. It defines
 
 and so runs alone, and beside others through `make` and `analytic figures`. Only `compute` takes
 time. What it returns is kept in a folder, under a key of everything that it depends on: the points,
-the model, the script but for `draw`, and the code of this package. A figure whose files were
-made from the same is not drawn again. Every figure NAME-SET.pdf and .png has its numbers beside it
-in NAME-SET.csv: they are read off what was drawn (`plotting.numbers`).
+the model, the script but for `draw`, what it reads, and the code of this package. A figure whose
+files were made from the same is not drawn again. Every figure NAME-SET.pdf and .png has its
+numbers beside it in NAME-SET.csv: they are read off what was drawn (`plotting.numbers`).
 """
 
 from __future__ import annotations
@@ -250,7 +251,7 @@ def _computed(script: Script, lab: Lab) -> dict[str, Any]:
 
 def _stamp_key(script: Script, lab: Lab) -> str:
     """Of everything that a figure's files depend on."""
-    text = hashlib.sha256(script.path.read_bytes()).hexdigest()
+    text = hashlib.sha256(script.path.read_bytes()).hexdigest() + script.read
     return lab.key(script.name, text, drawn=True)
 
 

@@ -77,7 +77,16 @@ class Script:
             if not (isinstance(node, ast.FunctionDef) and node.name.lstrip("_").startswith("draw"))
             and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
         ]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        return hashlib.sha256("\n".join([*parts, self.read]).encode()).hexdigest()
+
+    @property
+    def read(self) -> str:
+        """A digest of the files that it reads, those of `READS` that there are."""
+        found = hashlib.sha256()
+        for name in self._constant("READS", ()):
+            path = self.path.parent / name
+            found.update(path.read_bytes() if path.is_file() else b"none")
+        return found.hexdigest()
 
     def unfit(self, data: PointSet) -> str | None:
         """Why it cannot be drawn for a set, or None."""

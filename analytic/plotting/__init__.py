@@ -38,6 +38,8 @@ from .comparisons import (
 )
 from .paths import geometry_curves, pca_view, trajectories_2d
 from .pictures import image_rows
+from .sizes import throughput, width_curves
+from .solvers import gamma_factors, grid_error, grid_levels, solver_error
 from .verdicts import claim_figure, evidence
 
 __all__ = [
@@ -56,7 +58,10 @@ __all__ = [
     "encode",
     "evidence",
     "figure",
+    "gamma_factors",
     "geometry_curves",
+    "grid_error",
+    "grid_levels",
     "image_rows",
     "looks_of",
     "loss_split",
@@ -66,8 +71,11 @@ __all__ = [
     "save",
     "score_deviation",
     "shared_legend",
+    "solver_error",
     "theme",
     "theorem_fraction",
+    "throughput",
     "to_csv",
     "trajectories_2d",
+    "width_curves",
 ]

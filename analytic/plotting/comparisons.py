@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import _check
-from ..compare import FORWARD, LEARNED, Comparison, Loss
+from ..compare import FORWARD, LEARNED, Comparison, Loss, Setting
 from ._style import (
     BOUND,
     DENOISING,
@@ -46,8 +48,24 @@ _DEEP = 1e10
 """Longest logarithmic axis of a comparison: float64's rounding is of no interest there."""
 
 
+class Deviations(Protocol):
+    """What of a `Comparison` the curves of its settings are drawn from."""
+
+    @property
+    def sigmas(self) -> NDArray[np.float64]:
+        """(T,) decreasing levels > 0, in data units."""
+
+    @property
+    def scale(self) -> float:
+        """√tr Σ of the data."""
+
+    @property
+    def settings(self) -> Mapping[str, Setting]:
+        """Name to what was measured there, (T, m) each."""
+
+
 def score_deviation(
-    comparison: Comparison,
+    comparison: Deviations,
     *,
     ax: Axes | None = None,
     unit: str = "scale",
@@ -57,6 +75,7 @@ def score_deviation(
 
     Parameters
     ----------
+    comparison : a `Comparison`, or what has its `sigmas`, `scale` and `settings`.
     unit : what it is divided by: "scale", √tr Σ of the data; "sigma"; or "score", σ², which
         makes it the error of the score, in inverse data units.
     """
@@ -75,7 +94,7 @@ def score_deviation(
 
 
 def theorem_fraction(
-    comparison: Comparison, *, ax: Axes | None = None, legend: bool = True
+    comparison: Deviations, *, ax: Axes | None = None, legend: bool = True
 ) -> Axes:
     """Share of states where Theorem 1 applies, |r - D| ≤ |D - x|, against σ, in each setting.
 
@@ -220,7 +239,7 @@ def comparison_figure(comparison: Comparison) -> Figure:
     return result
 
 
-def _towards_data(axes: Axes, comparison: Comparison) -> None:
+def _towards_data(axes: Axes, comparison: Deviations) -> None:
     """Large σ on the left: sampling runs to the right."""
     axes.set_xlim(float(comparison.sigmas[0]), float(comparison.sigmas[-1]))
     axes.set_xlabel("σ (data units)")
