@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TORCH := $(VENV)/.installed-torch
 OUT ?= analytic-report
 
 .PHONY: verify test test-unpinned lint format figures bench bench-full clean
@@ -10,7 +11,7 @@ OUT ?= analytic-report
 verify: $(STAMP)  ## check the theory on digits, two moons and 8 Gaussians, and say where the report is
 	$(BIN)/analytic verify --out $(OUT)
 
-test: $(STAMP)  ## all tests
+test: $(TORCH)  ## all tests; installs PyTorch and diffusers, which nothing else here needs
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)  ## lint, format and types
@@ -32,15 +33,20 @@ bench-full: $(STAMP)  ## everything, beside torch, KeOps and JAX, which this ins
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[bench]
 	$(BIN)/python -m benchmarks.run --group full
 
-test-unpinned:  ## install the newest versions of everything, without constraints, and try it
+test-unpinned:  ## install the newest versions of everything but PyTorch, without constraints, and try it
 	$(PYTHON) -m venv --clear .venv-unpinned
 	.venv-unpinned/bin/python -m pip install --quiet .[testing,data]
-	.venv-unpinned/bin/python -P -m pytest -q tests/test_readme.py tests/test_exact.py tests/test_geometry.py
+	.venv-unpinned/bin/python -P -m pytest -q tests/test_readme.py tests/test_exact.py \
+		tests/test_geometry.py tests/test_learned.py tests/test_targets.py tests/test_without_torch.py
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[testing,data,lint]
 	touch $(STAMP)
+
+$(TORCH): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[testing,data,lint,torch,peers]
+	touch $(TORCH)
 
 clean:
 	rm -rf $(VENV) .venv-unpinned analytic-report figures/out .pytest_cache .mypy_cache .ruff_cache

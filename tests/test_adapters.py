@@ -127,6 +127,77 @@ def test_what_the_module_sees_and_what_is_made_of_it(form: str, formula: Any, na
     np.testing.assert_allclose(found, formula(alpha * x_hat, y, alpha, s), rtol=1e-9, atol=1e-10)
 
 
+# an image of 2 x 2 pixels, three colours: red 1 to 4, green 10 to 40, blue 100 to 400
+PIXELS = np.array([[1.0, 10, 100], [2, 20, 200], [3, 30, 300], [4, 40, 400]]).reshape(1, 12)
+PLANES = PIXELS.reshape(4, 3).T.reshape(1, 12)
+RED = np.where(np.arange(12) % 3 == 0, 2.0, 1.0)
+
+
+def redder(x: Any, time: Any, *label: Any) -> Any:
+    """Twice the first channel."""
+    assert x.shape[1:] == (3, 2, 2)
+    return x * torch.tensor([2.0, 1.0, 1.0], dtype=x.dtype).reshape(3, 1, 1)
+
+
+def test_rows_of_an_image_are_those_of_the_datasets() -> None:
+    """H, W, C in all doors; a plain reshape would double red, green and blue of the first pixel."""
+    reds = PLANES.copy()
+    reds[0, :4] *= 2
+    make = lambda **options: from_torch(redder, parameterization="x0", **options)  # noqa: E731
+    np.testing.assert_array_equal(make(shape=(3, 2, 2))(PIXELS, 1.0), PIXELS * RED)
+    np.testing.assert_array_equal(make(shape=(3, 2, 2))(PIXELS[0], 1.0), PIXELS[0] * RED)
+    np.testing.assert_array_equal(make(shape=(3, 2, 2), layout="chw")(PLANES, 1.0), reds)
+    assert make(shape=(3, 2, 2)).layout == "hwc"
+    with pytest.raises(ValueError, match=r"^layout: got 'HWC'"):
+        make(shape=(3, 2, 2), layout="HWC")
+
+
+def test_modules_of_denoisers_see_images() -> None:
+    image = torch.tensor(PLANES.reshape(1, 3, 2, 2))
+    double = lambda x, sigma: x * RED  # noqa: E731
+    reds = torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64).reshape(3, 1, 1) * image
+    for make in (
+        lambda **options: as_edm(double, (3, 2, 2), **options),
+        lambda **options: to_torch(double, parameterization="x0", shape=(3, 2, 2), **options),
+        lambda **options: to_torch(double, parameterization="edm", shape=(3, 2, 2), **options),
+    ):
+        assert torch.equal(make()(image, 1.0), reds)
+        planes = image * torch.tensor(RED).reshape(3, 2, 2)
+        assert torch.equal(make(layout="chw")(image, 1.0), planes)
+        with pytest.raises(ValueError, match=r"^layout: got 'cwh'"):
+            make(layout="cwh")
+
+
+def test_nets_of_edm_take_images_as_they_are_read(tmp_path: Any) -> None:
+    """From a file of pixels to what the net sees: colours stay colours."""
+    import zipfile
+
+    from PIL import Image
+
+    pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3) * 20
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive, archive.open("0.png", "w") as f:
+        Image.fromarray(pixels).save(f, "png")
+    points = an.datasets.load(tmp_path / "images.zip")
+    net = Recorder(lambda x, time, *label: redder(x, time))
+    net.sigma_min, net.sigma_max, net.img_channels, net.img_resolution = 0.0, 80.0, 3, 2
+    net.round_sigma = torch.as_tensor
+    found = as_denoiser(net)(points.points, 1.0)
+    seen = net.calls[0][0][0].numpy()
+    np.testing.assert_allclose(seen, pixels.transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
+    np.testing.assert_allclose(found, points.points * RED, atol=1e-6)
+    planes = as_denoiser(net, layout="chw")(points.points, 1.0)
+    assert np.abs(planes - points.points * RED).max() > 0.1
+
+
+def test_other_shapes_are_taken_as_they_are() -> None:
+    x = np.arange(6.0)[None]
+    for shape in (6, (2, 3), (1, 2, 3), (1, 1, 2, 3)):
+        for layout in ("hwc", "chw"):
+            net = Recorder()
+            from_torch(net, parameterization="x0", shape=shape, layout=layout)(x, 1.0)
+            np.testing.assert_array_equal(net.calls[0][0].reshape(-1), x[0])
+
+
 def test_flow_models_of_the_straight_line() -> None:
     module = Recorder(lambda x, time: torch.cos(x))
     denoiser = from_torch(
@@ -298,8 +369,8 @@ def test_as_edm_in_a_sampler_for_edm() -> None:
     assert (net.sigma_min, net.sigma_max) == (0.01, 50.0)
     grid = an.grids.polynomial(12, sigma_max=net.sigma_max, sigma_min=net.sigma_min)
     latents = torch.randn(5, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-    final = heun(net, latents, torch.from_numpy(grid)).reshape(5, 12).numpy()
-    start = latents.double().reshape(5, 12).numpy() * grid[0]
+    final = heun(net, latents, torch.from_numpy(grid)).permute(0, 2, 3, 1).reshape(5, 12).numpy()
+    start = latents.double().permute(0, 2, 3, 1).reshape(5, 12).numpy() * grid[0]
     mine = an.sample(D, start, np.append(grid, 0.0), solver="heun").final
     np.testing.assert_allclose(final, mine, rtol=0, atol=1e-12)
 
@@ -495,7 +566,7 @@ class TestDiffusers:
     def literal(unet: Any, x: Any, sigma: float, t: float, kind: str, label: Any = None) -> Any:
         """One row at a time, as a sampler in the coordinates of DDPM would."""
         kept = 1 / (1 + sigma**2)
-        x_t = np.sqrt(kept) * x.reshape(1, 2, 8, 8)
+        x_t = np.sqrt(kept) * x.reshape(8, 8, 2).transpose(2, 0, 1)[None]
         with torch.no_grad():
             y = unet.eval()(
                 torch.tensor(x_t, dtype=torch.float32),
@@ -508,7 +579,7 @@ class TestDiffusers:
             "v_prediction": np.sqrt(kept) * x_t - np.sqrt(1 - kept) * y,
             "sample": y,
         }[kind]
-        return clean.reshape(-1)
+        return clean[0].transpose(1, 2, 0).reshape(-1)
 
     def check(self, denoiser: Any, unet: Any, sigma: Any, times: Any, kind: str) -> None:
         x = states(np.asarray(sigma), 128)

@@ -1,5 +1,6 @@
 """The README says what is true: its Python runs as written, its commands exist."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -16,26 +17,66 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
-def test_python_blocks_run(capsys: pytest.CaptureFixture[str]) -> None:
-    """One after the other, as a reader types them."""
+TORCH = re.compile(r"\bimport torch\b|\btrain_(mlp|conv)\b")
+"""In blocks that need the extra."""
+
+
+def sections(language: str) -> dict[str, str]:
+    """Code blocks of one language by their heading, a second one under it as "heading 2"."""
+    found: dict[str, str] = {}
+    for heading, body in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE):
+        for k, code in enumerate(re.findall(rf"```{language}\n(.*?)```", body, flags=re.DOTALL)):
+            found[heading if k == 0 else f"{heading} {k + 1}"] = code
+    return found
+
+
+def test_python_blocks_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after the other, as a reader types them; without torch those that do without."""
+    monkeypatch.chdir(tmp_path)
+    code = sections("python")
+    assert list(code.values()) == blocks("python")
+    assert {name for name, block in code.items() if TORCH.search(block)} == {
+        "Learned models 2",
+        "Networks of your own",
+    }
+    have = importlib.util.find_spec("torch") is not None
     scope: dict[str, object] = {}
-    printed = []
-    for code in blocks("python"):
-        assert len([line for line in code.splitlines() if line.strip()]) <= 15
-        exec(compile(code, str(README), "exec"), scope)
-        printed.append(capsys.readouterr().out)
-    example, flow, samplers, more = printed
+    printed: dict[str, str] = {}
+    for name, block in code.items():
+        assert len([line for line in block.splitlines() if line.strip()]) <= 15
+        if have or not TORCH.search(block):
+            exec(compile(block, f"{README}, {name}", "exec"), scope)
+            printed[name] = capsys.readouterr().out
+
+    example = printed["An example"]
     assert "True" in example
     assert example.count("HOLDS") == 4
     assert "FAILS" not in example
-    density, back, error = map(float, flow.split())
+    density, back, error = map(float, printed["The exact flow"].split())
     assert density < 1e-9
     assert back <= error < 1e-8
-    errors = {line.split()[0]: float(line.split()[-1]) for line in samplers.splitlines()}
+    errors = {line.split()[0]: last(line) for line in printed["Samplers"].splitlines()}
     assert errors["unipc"] < errors["dpmpp_2m"] < errors["euler"]
     assert errors["heun"] < errors["euler"]
-    assert "certified: 1.0" in more
-    assert float(more.split()[-1]) < 0.1
+    assert "certified: 1.0" in printed["More to measure with"]
+    assert last(printed["Learned models"]) < 0.015
+    assert last(printed["Classes and guidance"]) > 0.999
+    certified, apart, switches = printed["What distillation learns"].splitlines()
+    assert certified.endswith("True")
+    assert 0.05 < last(apart) < 0.15
+    assert 4 <= int(switches.split()[3]) < 100
+    if have:
+        off, same = printed["Learned models 2"].splitlines()
+        assert last(off) < 0.06
+        assert same.endswith("True")
+        assert last(printed["Networks of your own"]) < 1e-12
+
+
+def last(line: str) -> float:
+    """The number at the end of a line."""
+    return float(line.split()[-1])
 
 
 def test_shell_blocks_name_real_commands() -> None:

@@ -25,6 +25,7 @@ CLOUD = an.PointSet(
     np.random.default_rng(1).uniform(0.1, 1.0, 20),
     np.arange(20) % 3,
 )
+FLAT = {"shape": [3], "layout": "hwc", "classes": 0, "sigma_data": 1.0}
 SMALL = {"width": 8, "depth": 1, "batch": 16, "steps": 12, "warmup": 2}
 X = np.random.default_rng(2).standard_normal((6, 3)) * 3
 
@@ -108,21 +109,48 @@ def test_a_fresh_network_is_the_best_linear_denoiser() -> None:
     "shape", [(1, 8, 8), (3, 8, 8), (3, 32, 32), (2, 5, 7), (2, 9, 11), (1, 1, 3)]
 )
 def test_convolutions_take_any_image(shape: tuple[int, int, int]) -> None:
-    """Shape, dtype, the order C, H, W, and single rows like rows of a batch."""
+    """Shape, dtype, the order of rows in either layout, and single rows like rows of a batch."""
     rng = np.random.default_rng(0)
     dim = int(np.prod(shape))
     data = an.PointSet(rng.uniform(-1, 1, (4, dim)))
-    model = train_conv(data, shape, width=4, depth=1, steps=2, batch=2, lr=0.1, warmup=0)
+    small = {"width": 4, "depth": 1, "steps": 2, "batch": 2, "lr": 0.1, "warmup": 0}
+    model = train_conv(data, shape, **small)
     x = rng.standard_normal((3, dim))
     seen = []
     hook = model.module.register_forward_hook(lambda m, args, out: seen.append(args[0].numpy()))
     found = model(x, np.array([0.1, 1.0, 10.0]))
     hook.remove()
-    np.testing.assert_array_equal(seen[0][1, -1, 0], x[1].reshape(shape)[-1, 0])
+    channels = shape[0]
+    for c in range(channels):
+        np.testing.assert_array_equal(seen[0][1, c].reshape(-1), x[1][c::channels])
     assert found.shape == x.shape
     assert np.isfinite(found).all()
     assert np.abs(found - data.mean - _linear(data, x, np.array([0.1, 1.0, 10.0]))).max() > 1e-3
     np.testing.assert_allclose(model(x[1], 1.0), found[1], rtol=0, atol=1e-5)
+    # the mean of the data is kept as an image, too
+    image = model.module.mean.numpy().transpose(1, 2, 0).reshape(-1)
+    np.testing.assert_allclose(image, data.mean, rtol=0, atol=1e-15)
+    planes = train_conv(data, shape, layout="chw", **small)
+    hook = planes.module.register_forward_hook(lambda m, args, out: seen.append(args[0].numpy()))
+    planes(x, 1.0)
+    hook.remove()
+    np.testing.assert_array_equal(seen[-1].reshape(3, dim), x)
+    np.testing.assert_allclose(planes.module.mean.numpy().reshape(-1), data.mean, atol=1e-15)
+
+
+def test_what_a_conv_net_is_trained_on_is_what_it_is_asked() -> None:
+    """Red images only: in rows of H, W, C the first of three numbers. Green and blue stay zero."""
+    rng = np.random.default_rng(0)
+    red = np.zeros((200, 4, 3))
+    red[..., 0] = rng.uniform(-1, 1, (200, 1)) + 0.1 * rng.standard_normal((200, 4))
+    data = an.PointSet(red.reshape(200, 12))
+    model = train_conv(
+        data, (3, 2, 2), width=8, depth=1, steps=150, batch=64, lr=5e-3, warmup=10,
+        levels=LogUniform(0.5, 1.0),
+    )  # fmt: skip
+    x = data.points[:50] + 0.7 * rng.standard_normal((50, 12))
+    off = (np.abs(model(x, 0.7)).reshape(50, 4, 3) ** 2).mean(axis=(0, 1))
+    assert off[1:].max() < 0.1 * off[0]
 
 
 def _linear(data: an.PointSet, x: Any, sigma: Any) -> Any:
@@ -181,7 +209,7 @@ def test_a_batch_is_noisy_data_and_its_loss_that_of_edm() -> None:
     here = recipe(batch=200, levels=lambda rng, n: np.repeat([1e-3, 1.0, 50.0, 1e3], n // 4))
     rows = np.arange(20) % 3
     unit = CLOUD.scale
-    batch = training._batch(CLOUD, rows, 3, here, unit, 7)
+    batch = training._batch(CLOUD, rows, {**FLAT, "sigma_data": unit, "classes": 3}, here, 7)
     sigma = np.exp(4 * batch.noise)[:, None]
     np.testing.assert_allclose(sigma[:, 0], np.repeat([1e-3, 1.0, 50.0, 1e3], 50), rtol=1e-12)
     skip, out, into = networks.preconditioning(sigma, unit)
@@ -208,7 +236,7 @@ def test_points_are_drawn_by_weight_and_steps_differ() -> None:
     chosen = training._pick(CLOUD, np.random.default_rng(0), 200_000)
     share = np.bincount(chosen, minlength=20) / 200_000
     assert np.abs(share - CLOUD.weights).max() < 5e-3
-    batches = [training._batch(CLOUD, None, 0, recipe(), 1.0, step).inputs for step in (1, 2, 1)]
+    batches = [training._batch(CLOUD, None, FLAT, recipe(), step).inputs for step in (1, 2, 1)]
     assert not np.array_equal(batches[0], batches[1])
     np.testing.assert_array_equal(batches[0], batches[2])
 
@@ -245,7 +273,7 @@ def test_averaged_weights() -> None:
     run = _run.Run.start(torch, networks.build(settings))
     expected = run.weights.clone().double()
     for step in range(1, 7):
-        run.advance(training._batch(CLOUD, None, 0, here, 1.0, step), here, (3,))
+        run.advance(training._batch(CLOUD, None, FLAT, here, step), here)
         share = 2 ** (-1 / min(0.2, step / 20))
         expected = share * expected + (1 - share) * run.weights
         np.testing.assert_allclose(run.average, expected, rtol=0, atol=1e-6)
@@ -330,10 +358,10 @@ def test_a_model_is_a_denoiser() -> None:
         model.settings["steps"] = 3
 
 
-def test_rows_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_in_blocks() -> None:
     model = train_mlp(CLOUD, **SMALL, lr=0.1)
     whole = model(X, np.arange(1.0, 7.0))
-    monkeypatch.setattr("analytic.learned.trained._BLOCK", 6)
+    model.denoiser.limit[0] = 2
     np.testing.assert_allclose(model(X, np.arange(1.0, 7.0)), whole, rtol=0, atol=1e-5)
 
 
@@ -593,7 +621,7 @@ def test_checkpoints_with_wrong_parts_are_refused(
 def test_a_model_is_saved_and_loaded(tmp_path: Path) -> None:
     for name, model in (
         ("mlp.pt", train_mlp(CLOUD, **SMALL, labels=True, lr=0.1).given(2)),
-        ("conv.pt", train_conv(CLOUD, (1, 1, 3), **SMALL, lr=0.1)),
+        ("conv.pt", train_conv(CLOUD, (3, 1, 1), layout="chw", **SMALL, lr=0.1)),
     ):
         model.save(tmp_path / name)
         found = load(str(tmp_path / name))
@@ -605,6 +633,7 @@ def test_a_model_is_saved_and_loaded(tmp_path: Path) -> None:
             model.classes,
             model.label,
         )
+        assert found.layout == model.layout == ("chw" if name == "conv.pt" else "hwc")
         size = sum(v.numel() for v in model.module.state_dict().values())
         assert (tmp_path / name).stat().st_size < 8 * size + 30_000
 
@@ -658,6 +687,7 @@ def test_models_whose_contents_do_not_fit_are_refused(finished: Path, tmp_path: 
     for change in (
         {"settings": {**settings, "width": 9}},
         {"settings": {**settings, "width": 2**40}},
+        {"settings": {**settings, "layout": "whc"}},
         {"settings": {}},
         {"state": {k: v for k, v in state.items() if k != "mean"}},
         {"state": {**state, "net.enter.weight": enter * torch.nan}},
@@ -717,6 +747,11 @@ def test_bad_shapes(shape: Any) -> None:
         train_conv(PAIR, shape, **SMALL)
 
 
+def test_bad_layouts() -> None:
+    with pytest.raises(ValueError, match=r"^layout: got 'cwh'.*did you mean 'chw'"):
+        train_conv(PAIR, (1, 1, 1), layout="cwh", **SMALL)
+
+
 @pytest.mark.parametrize("make", [lambda: LogUniform(2.0, 1.0), lambda: LogUniform(0.0, 1.0)])
 def test_bad_levels(make: Any) -> None:
     with pytest.raises(ValueError, match=r"^(low|high): got"):
@@ -728,9 +763,9 @@ def test_training_that_diverges_says_so() -> None:
     settings = {"kind": "mlp", "shape": (3,), "width": 4, "depth": 1, "classes": 0, "sigma_data": 1}
     run = _run.Run.start(torch, networks.build(settings))
     before = run.weights.clone()
-    batch = training._batch(CLOUD, None, 0, recipe(), 1.0, 1)
+    batch = training._batch(CLOUD, None, FLAT, recipe(), 1)
     with pytest.raises(FloatingPointError, match=r"diverged at step 1 \(loss inf\); lower lr=0.01"):
-        run.advance(batch._replace(targets=1e30 * batch.targets), recipe(), (3,))
+        run.advance(batch._replace(targets=1e30 * batch.targets), recipe())
     assert torch.equal(run.weights, before)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from .. import _check
 from ..denoisers import Denoiser, apply
+from . import _layout
 from ._torch import require
 from .frames import Frame
 
@@ -24,9 +24,11 @@ class DenoiserModule(_Module):
     The denoiser is called in float64, whatever x is. No gradients pass.
     """
 
-    def __init__(self, denoiser: Denoiser, shape: tuple[int, ...], frame: Frame) -> None:
+    def __init__(
+        self, denoiser: Denoiser, shape: tuple[int, ...], layout: str, frame: Frame
+    ) -> None:
         super().__init__()
-        self.denoiser, self.shape, self.frame = denoiser, shape, frame
+        self.denoiser, self.shape, self.layout, self.frame = denoiser, shape, layout, frame
 
     def forward(self, x: Any, time: Any) -> Any:
         """The output at time: one number, or one per row in any shape."""
@@ -38,7 +40,7 @@ class DenoiserModule(_Module):
             _check.fail(
                 "time", f"{len(told)} numbers", f"one, or one for each of {len(x)} rows", "match"
             )
-        states = x.detach().cpu().double().reshape(-1, math.prod(self.shape)).numpy()
+        states = _layout.rows(x.detach().cpu().double().numpy(), self.layout)
         # one level stays one number, which a denoiser may answer faster
         level = np.asarray(self.frame.level(told))
         zero = self.frame.parameterization in ("x0", "edm")
@@ -46,8 +48,8 @@ class DenoiserModule(_Module):
         each = np.broadcast_to(level, (len(states),))
         hat = states / self.frame.scale(each)[:, None]
         clean = apply(self.denoiser, hat, float(level[0]) if len(level) == 1 else each)
-        answer = torch.from_numpy(self.frame.output(hat, clean, each))
-        return answer.reshape(x.shape).to(x.dtype).to(x.device)
+        answer = _layout.images(self.frame.output(hat, clean, each), self.shape, self.layout)
+        return torch.from_numpy(np.ascontiguousarray(answer)).to(x.dtype).to(x.device)
 
 
 class EDMModule(DenoiserModule):
@@ -59,11 +61,12 @@ class EDMModule(DenoiserModule):
         self,
         denoiser: Denoiser,
         shape: tuple[int, ...],
+        layout: str,
         frame: Frame,
         sigma_min: float,
         sigma_max: float,
     ) -> None:
-        super().__init__(denoiser, shape, frame)
+        super().__init__(denoiser, shape, layout, frame)
         self.sigma_min, self.sigma_max = sigma_min, sigma_max
         square = len(shape) == 3 and shape[1] == shape[2]
         self.img_channels = shape[0] if square else None

@@ -100,14 +100,14 @@ class Recipe:
 
 
 class Batch(NamedTuple):
-    """What one step learns from, B rows of (centred) data."""
+    """What one step learns from: B points of (centred) data, as the network sees them."""
 
     inputs: Floats
-    """(B, D) c_in (x_0 + σz)"""
+    """(B, *shape) c_in (x_0 + σz)"""
     noise: Floats
     """(B,) c_noise"""
     targets: Floats
-    """(B, D) f"""
+    """(B, *shape) f"""
     labels: Floats | None
     """(B, K) one-hot; rows of zeros where the label was dropped."""
 
@@ -146,14 +146,13 @@ class Run:
         first, second = torch.zeros_like(weights), torch.zeros_like(weights)
         return cls(torch, module, weights, slope, weights.clone(), first, second, 0, 0.0, [])
 
-    def advance(self, batch: Batch, recipe: Recipe, shape: tuple[int, ...]) -> None:
+    def advance(self, batch: Batch, recipe: Recipe) -> None:
         """One step of Adam, of the averages, and of the history."""
         torch, net = self.torch, self.module.net
         inputs, noise, targets = (self._tensor(part) for part in batch[:3])
         labels = None if batch.labels is None else self._tensor(batch.labels)
         self.slope.zero_()
-        found = net(inputs.reshape(-1, *shape), noise, labels)
-        loss = torch.nn.functional.mse_loss(found, targets.reshape(found.shape))
+        loss = torch.nn.functional.mse_loss(net(inputs, noise, labels), targets)
         loss.backward()
         self.step += 1
         value = float(loss.detach())

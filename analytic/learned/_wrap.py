@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from ._layout import order
 from ._torch import require
 from .frames import Frame
 from .torch_denoiser import Call, TorchDenoiser, positional
@@ -26,6 +27,7 @@ def wrap(
     coordinates: Frame,
     *,
     shape: Any,
+    layout: Any,
     labels: Any,
     classes: Any,
     one_hot: bool,
@@ -59,6 +61,7 @@ def wrap(
     return TorchDenoiser(
         module,
         row,
+        order(layout),
         coordinates,
         where,
         numbers,

@@ -8,7 +8,8 @@
 | denoiser | torch module, in any parametrization | `to_torch` |
 | denoiser | EDM's net(x, σ) (Karras et al. 2022, https://arxiv.org/abs/2206.00364) | `as_edm` |
 
-`to_torch` and `from_torch` with the same arguments are inverse to each other.
+`to_torch` and `from_torch` with the same arguments are inverse to each other. Modules see images
+(C, H, W), denoisers see rows: by default those of `analytic.datasets`, H, W, C (`layout`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 from .. import _check
 from ..denoisers import Denoiser
 from ..noise import NoiseSchedule
+from ._layout import order
 from ._torch import require
 from ._wrap import extent, shape_of, wrap
 from .frames import frame
@@ -30,6 +32,9 @@ from .unets import from_diffusers
 
 __all__ = ["TorchDenoiser", "as_denoiser", "as_edm", "from_diffusers", "from_torch", "to_torch"]
 
+_NEUTRAL: dict[str, Any] = {"layout": "hwc", "guidance": 1.0}
+"""Options that ask for nothing."""
+
 
 def from_torch(
     module: Any,
@@ -37,6 +42,7 @@ def from_torch(
     parameterization: str = "edm",
     schedule: NoiseSchedule | None = None,
     shape: tuple[int, ...] | int | None = None,
+    layout: str = "hwc",
     time: Any = None,
     labels: Any = None,
     guidance: float = 1.0,
@@ -82,6 +88,7 @@ def from_torch(
         module,
         frame(parameterization, schedule, time),
         shape=shape_of(module) if shape is None and parameterization == "edm" else shape,
+        layout=layout,
         labels=labels,
         classes=getattr(module, "label_dim", None),
         one_hot=True,
@@ -99,6 +106,7 @@ def to_torch(
     *,
     parameterization: str,
     shape: tuple[int, ...] | int,
+    layout: str = "hwc",
     schedule: NoiseSchedule | None = None,
     time: Any = None,
 ) -> Any:
@@ -108,7 +116,9 @@ def to_torch(
     ----------
     denoiser : any denoiser. It is called in float64.
     parameterization, schedule, time : as for `from_torch`; no callable for `time`.
-    shape : of one row as the module shall see it.
+    shape : of one row as the module shall see it, (C, H, W) or (D,) or D.
+    layout : of images, how the denoiser's rows run: "hwc" (pixel by pixel, as in all data sets of
+        `analytic.datasets`) or "chw" (a flattened tensor). Other shapes are taken as they are.
 
     Returns
     -------
@@ -128,16 +138,17 @@ def to_torch(
 
     coordinates = frame(parameterization, schedule, time)
     if coordinates.parameterization == "edm":
-        return as_edm(denoiser, shape)
+        return as_edm(denoiser, shape, layout=layout)
     if callable(coordinates.clock):
         coordinates.level(np.ones(1))
-    return DenoiserModule(denoiser, _row(denoiser, shape), coordinates)
+    return DenoiserModule(denoiser, _row(denoiser, shape), order(layout), coordinates)
 
 
 def as_edm(
     denoiser: Denoiser,
     shape: tuple[int, ...] | int,
     *,
+    layout: str = "hwc",
     sigma_min: float = 0.002,
     sigma_max: float = 80.0,
 ) -> Any:
@@ -148,6 +159,7 @@ def as_edm(
     denoiser : any denoiser. It is called in float64.
     shape : (C, R, R) of an image, or any other shape of a row for samplers that do not ask for
         `img_channels` and `img_resolution`, which are None then.
+    layout : as for `to_torch`.
     sigma_min, sigma_max : 0 ≤ σ_min < σ_max that samplers ask for. Nothing is refused outside.
 
     Returns
@@ -168,7 +180,8 @@ def as_edm(
 
     low = _check.number(sigma_min, "sigma_min", low=0.0)
     high = _check.number(sigma_max, "sigma_max", low=low, open_low=True)
-    return EDMModule(denoiser, _row(denoiser, shape), frame("edm", None, None), low, high)
+    row, coordinates = _row(denoiser, shape), frame("edm", None, None)
+    return EDMModule(denoiser, row, order(layout), coordinates, low, high)
 
 
 def as_denoiser(
@@ -176,6 +189,7 @@ def as_denoiser(
     *,
     schedule: Any = None,
     shape: tuple[int, ...] | int | None = None,
+    layout: str = "hwc",
     labels: Any = None,
     guidance: float = 1.0,
     null: Any = None,
@@ -190,8 +204,8 @@ def as_denoiser(
         `round_sigma`, taken for one of EDM's; a pipeline of diffusers with `unet` and
         `scheduler`; a UNet2DModel, with `schedule`.
     schedule : for a UNet2DModel, as for `from_diffusers`.
-    shape, labels, guidance, null, device, batch : as for `from_torch`; for a thing that is a
-        denoiser already they have no meaning and are refused.
+    shape, layout, labels, guidance, null, device, batch : as for `from_torch`; for a thing that is
+        a denoiser already they have no meaning and are refused.
 
     Raises
     ------
@@ -202,6 +216,7 @@ def as_denoiser(
     """
     options: dict[str, Any] = {
         "shape": shape,
+        "layout": layout,
         "labels": labels,
         "guidance": guidance,
         "null": null,
@@ -234,7 +249,7 @@ def as_denoiser(
         remedy = "pass OptimalDenoiser(points), a learned model, or a function of (x, σ)"
         _check.fail("thing", _check.show(thing), "a callable (x, σ)", remedy, TypeError)
     for name, value in (options | {"schedule": schedule}).items():
-        if value is not None and not (name == "guidance" and value == 1.0):
+        if value is not None and not (name in _NEUTRAL and value == _NEUTRAL[name]):
             _check.fail(
                 name,
                 _check.show(value),

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 from ..noise import NoiseSchedule
+from . import _layout
 from ._torch import require
 from .frames import Frame
 
@@ -50,6 +51,8 @@ class TorchDenoiser:
     module: Any
     shape: tuple[int, ...]
     """Of one row as the module sees it."""
+    layout: str
+    """Of images, how a row runs: "hwc" or "chw"."""
     frame: Frame
     device: Any
     """torch.device of its inputs."""
@@ -143,7 +146,7 @@ class TorchDenoiser:
     ) -> Floats | None:
         """(rows, D) output for one batch; None if memory ran out."""
         try:
-            x = self._put(torch, seen).reshape(-1, *self.shape)
+            x = self._put(torch, _layout.images(seen, self.shape, self.layout))
             if not torch.isfinite(x).all():
                 _check.fail(
                     "x",
@@ -156,7 +159,7 @@ class TorchDenoiser:
                 classes = self._put(torch, np.broadcast_to(label, (len(x), *label.shape)))
             found = self.call(self.module, x, self._put(torch, time), classes)
             self._inspect(torch, found, x)
-            answer = found.cpu().double().numpy().reshape(len(x), -1)
+            answer = _layout.rows(found.cpu().double().numpy(), self.layout)
         except (RuntimeError, MemoryError) as error:
             if not _exhausted(torch, error):
                 raise

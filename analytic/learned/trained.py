@@ -8,7 +8,6 @@ Neither is unpickled, and nothing is allocated on the word of a header.
 from __future__ import annotations
 
 import io
-import math
 import os
 import zipfile
 from collections.abc import Mapping
@@ -24,7 +23,9 @@ from .. import _check
 from .._outcome import write_atomic
 from . import networks
 from ._torch import require
+from .adapters import from_torch
 from .features import RandomFeatureDenoiser
+from .torch_denoiser import TorchDenoiser
 
 __all__ = ["Losses", "TrainedDenoiser", "load", "read_torch", "where", "write_torch"]
 
@@ -32,8 +33,6 @@ Floats = NDArray[np.float64]
 
 _KIND = "analytic-diffusion model"
 _VERSION = 1
-_BLOCK = 1 << 20
-"""Coordinates denoised at a time: hidden layers are some hundred times as large."""
 
 
 class Losses(NamedTuple):
@@ -54,10 +53,8 @@ class TrainedDenoiser:
     shape; float32 in, float32 out. The network works in float32, the rest in float64.
     """
 
-    module: Any
-    """Torch module of EDM's form: module(x (B, *shape), σ, class_labels=None)."""
-    shape: tuple[int, ...]
-    """Of one x as the network sees it: (D,) or (C, H, W)."""
+    denoiser: TorchDenoiser
+    """The network at work."""
     losses: Losses
     settings: Mapping[str, Any]
     """What it was trained with: plain values, architecture included."""
@@ -66,10 +63,34 @@ class TrainedDenoiser:
     label: Any = None
     """The label that outputs are conditioned on; None for none."""
 
+    @classmethod
+    def of(
+        cls, module: Any, losses: Losses, settings: Mapping[str, Any], classes: tuple[Any, ...]
+    ) -> TrainedDenoiser:
+        """A module that is trained no further, as the model that `settings` describe."""
+        module.zero_grad(set_to_none=True)
+        module.requires_grad_(False).eval()
+        return cls(_wrapped(module, settings), losses, MappingProxyType(dict(settings)), classes)
+
+    @property
+    def module(self) -> Any:
+        """What was trained, called as EDM's nets are: x (B, *shape), σ, class_labels=None."""
+        return self.denoiser.module
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one x as the network sees it: (D,) or (C, H, W)."""
+        return self.denoiser.shape
+
+    @property
+    def layout(self) -> str:
+        """Of images, how a row runs: "hwc" or "chw"."""
+        return self.denoiser.layout
+
     @property
     def dim(self) -> int:
         """D"""
-        return math.prod(self.shape)
+        return self.denoiser.dim
 
     def __repr__(self) -> str:
         condition = "" if self.label is None else f", label={self.label!r}"
@@ -78,10 +99,7 @@ class TrainedDenoiser:
 
     def __call__(self, x: Any, sigma: Any) -> NDArray[Any]:
         """r(x; σ), of x's shape and dtype."""
-        batch, shape, dtype = _check.queries(x, self.dim)
-        levels = _check.sigma(sigma, len(batch))
-        result = _evaluate(self.module, batch, levels, self.shape, self._one_hot())
-        return result.reshape(shape).astype(dtype, copy=False)
+        return self.denoiser(x, sigma)
 
     def given(self, label: Any) -> TrainedDenoiser:
         """The denoiser of one class; None for all of them.
@@ -99,7 +117,8 @@ class TrainedDenoiser:
                 f"one of {known}" if known else "None, as this model knows no classes",
                 "train with labels=True on points with labels",
             )
-        return replace(self, label=label)
+        index = None if label is None else self.classes.index(label)
+        return replace(self, denoiser=_wrapped(self.module, self.settings, index), label=label)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file that `load` reads; whole or not at all."""
@@ -116,31 +135,11 @@ class TrainedDenoiser:
         }
         write_torch(target, content)
 
-    def _one_hot(self) -> Floats | None:
-        if self.label is None:
-            return None
-        return np.eye(len(self.classes))[self.classes.index(self.label)]
 
-
-def _evaluate(
-    module: Any, x: Floats, sigma: Floats, shape: tuple[int, ...], label: Floats | None
-) -> Floats:
-    """The module's output for x (B, D), σ (B,), and one label (K,) for all."""
-    torch = require("a trained denoiser")
-    device = module.mean.device
-    found = np.empty_like(x)
-    step = max(1, _BLOCK // x.shape[1])
-    with torch.inference_mode():
-        for k in range(0, len(x), step):
-            rows = slice(k, k + step)
-            inputs = torch.from_numpy(x[rows].reshape(-1, *shape)).to(device)
-            levels = torch.from_numpy(sigma[rows]).to(device)
-            labels = None
-            if label is not None:
-                labels = torch.from_numpy(label).to(device).expand(len(inputs), -1)
-            outputs = module(inputs, levels, labels)
-            found[rows] = outputs.cpu().numpy().reshape(len(inputs), -1)
-    return found
+def _wrapped(module: Any, settings: Mapping[str, Any], label: int | None = None) -> TorchDenoiser:
+    """In float64 around the network, so that skip terms lose nothing to it."""
+    shape, layout = tuple(settings["shape"]), settings["layout"]
+    return from_torch(module, shape=shape, layout=layout, dtype="float64", labels=label)
 
 
 def load(path: str | os.PathLike[str]) -> TrainedDenoiser | RandomFeatureDenoiser:
@@ -175,15 +174,8 @@ def _restore(content: Mapping[str, Any]) -> TrainedDenoiser:
     losses = Losses(
         np.array(content["step"], dtype=np.int64), np.array(content["loss"], dtype=np.float64)
     )
-    shape, classes = tuple(settings["shape"]), tuple(content["classes"])
-    model = TrainedDenoiser(frozen(module), shape, losses, MappingProxyType(settings), classes)
+    model = TrainedDenoiser.of(module, losses, settings, tuple(content["classes"]))
     return model.given(content["label"])
-
-
-def frozen(module: Any) -> Any:
-    """The module, to be used and no longer trained."""
-    module.zero_grad(set_to_none=True)
-    return module.requires_grad_(False).eval()
 
 
 def where(path: Any, argument: str = "path") -> Path:

@@ -28,7 +28,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -37,11 +36,11 @@ from numpy.typing import NDArray
 from .. import _check
 from .._progress import bar
 from ..points import PointSet, as_points
-from . import networks
+from . import _layout, networks
 from ._run import Batch, Recipe, Run
 from ._torch import require
 from .levels import Levels, LogNormal, LogUniform, draw
-from .trained import Losses, TrainedDenoiser, frozen, where
+from .trained import Losses, TrainedDenoiser, where
 
 __all__ = ["train_conv", "train_mlp"]
 
@@ -110,13 +109,15 @@ def train_mlp(
         steps, batch, lr, warmup, schedule, half_life, _levels(levels, data), label_dropout, seed
     )
     room = _Room(threads, device, checkpoint, checkpoint_every, progress)
-    return _train(data, (data.dim,), {"kind": "mlp", **_size(width, depth)}, recipe, labels, room)
+    size = {"kind": "mlp", "layout": "hwc", **_size(width, depth)}
+    return _train(data, (data.dim,), size, recipe, labels, room)
 
 
 def train_conv(
     points: PointSet | Any,
     shape: tuple[int, int, int],
     *,
+    layout: str = "hwc",
     width: int = 32,
     depth: int = 2,
     steps: int = 1500,
@@ -135,18 +136,27 @@ def train_conv(
     checkpoint_every: int = 100,
     progress: bool = False,
 ) -> TrainedDenoiser:
-    """Train a small convolutional U-Net to denoise images, rows of (C, H, W) = `shape`.
+    """Train a small convolutional U-Net to denoise images.
 
-    `width` is the number of channels, twice as many where images are halved; `depth` the number
-    of residual blocks per scale and direction. All else is as in `train_mlp`.
+    Parameters
+    ----------
+    points : `PointSet` or (N, D) array of images, one a row.
+    shape : (C, H, W), channels first, whatever the layout: (1, 8, 8) for the digits, (3, 8, 8)
+        for patches.
+    layout : how a row runs: "hwc" (pixel by pixel, as in all data sets of `analytic.datasets`) or
+        "chw" (a flattened tensor).
+    width : channels, twice as many where images are halved.
+    depth : residual blocks per scale and direction.
+
+    All else is as in `train_mlp`.
     """
     data = as_points(points)
     recipe = Recipe(
         steps, batch, lr, warmup, schedule, half_life, _levels(levels, data), label_dropout, seed
     )
     room = _Room(threads, device, checkpoint, checkpoint_every, progress)
-    sides = _sides(shape, data.dim)
-    return _train(data, sides, {"kind": "conv", **_size(width, depth)}, recipe, labels, room)
+    size = {"kind": "conv", "layout": _layout.order(layout), **_size(width, depth)}
+    return _train(data, _sides(shape, data.dim), size, recipe, labels, room)
 
 
 def _levels(levels: Any, data: PointSet) -> Levels:
@@ -234,23 +244,14 @@ def _train(
         with bar(recipe.steps, f"training ({size['kind']})", room.progress) as advance:
             advance(run.step)
             while run.step < recipe.steps:
-                here = _batch(
-                    data, rows, len(classes), recipe, settings["sigma_data"], run.step + 1
-                )
-                run.advance(here, recipe, shape)
+                run.advance(_batch(data, rows, settings, recipe, run.step + 1), recipe)
                 done = run.step == recipe.steps
                 if room.checkpoint is not None and (done or run.step % room.every == 0):
                     run.save(room.checkpoint, settings, digest)
                 advance(1)
         run.weights.copy_(run.average)
         step, loss = (np.array(part) for part in zip(*run.history, strict=True))
-        return TrainedDenoiser(
-            frozen(module),
-            shape,
-            Losses(step, loss),
-            MappingProxyType(settings),
-            tuple(classes.tolist()),
-        )
+        return TrainedDenoiser.of(module, Losses(step, loss), settings, tuple(classes.tolist()))
 
 
 def _classes(data: PointSet, wanted: bool) -> tuple[NDArray[Any], NDArray[np.intp] | None]:
@@ -278,16 +279,15 @@ def _initial(torch: Any, settings: Mapping[str, Any], data: PointSet, seed: int)
         module = networks.build(settings)
     finally:
         torch.set_rng_state(before)
-    module.mean.copy_(torch.tensor(data.mean).reshape(module.mean.shape))
+    module.mean.copy_(torch.tensor(_seen(data.mean[None], settings)[0]))
     return module
 
 
 def _batch(
     data: PointSet,
     rows: NDArray[np.intp] | None,
-    classes: int,
+    settings: Mapping[str, Any],
     recipe: Recipe,
-    sigma_data: float,
     step: int,
 ) -> Batch:
     """The batch of a step."""
@@ -296,17 +296,24 @@ def _batch(
     sigma = draw(recipe.levels, rng, count)[:, None]
     z = rng.standard_normal((count, data.dim))
     clean = data.points[chosen] - data.mean
+    sigma_data = settings["sigma_data"]
     inward = networks.preconditioning(sigma, sigma_data)[2]
     labels = None
     if rows is not None:
-        labels = np.eye(classes)[rows[chosen]]
+        labels = np.eye(settings["classes"])[rows[chosen]]
         labels[rng.random(count) < recipe.label_dropout] = 0
     return Batch(
-        inward * (clean + sigma * z),
+        _seen(inward * (clean + sigma * z), settings),
         np.log(sigma[:, 0]) / 4,
-        inward * (sigma / sigma_data * clean - sigma_data * z),
+        _seen(inward * (sigma / sigma_data * clean - sigma_data * z), settings),
         labels,
     )
+
+
+def _seen(rows: Floats, settings: Mapping[str, Any]) -> Floats:
+    """(B, *shape) of rows (B, D), as the network sees them."""
+    found = _layout.images(rows, tuple(settings["shape"]), settings["layout"])
+    return np.ascontiguousarray(found)
 
 
 def _pick(data: PointSet, rng: np.random.Generator, count: int) -> NDArray[np.intp]:

@@ -33,6 +33,7 @@ def from_diffusers(
     timestep: str = "interpolate",
     beyond: str = "error",
     shape: tuple[int, ...] | None = None,
+    layout: str = "hwc",
     labels: Any = None,
     guidance: float = 1.0,
     null: Any = None,
@@ -55,6 +56,8 @@ def from_diffusers(
     beyond : for σ outside the trained levels. "error" refuses; "clip" hands over the first or
         last timestep, with input and result those of σ.
     shape : (C, H, W); default: from the config's in_channels and sample_size.
+    layout : of images, how a row runs: "hwc" (pixel by pixel, as in all data sets of
+        `analytic.datasets`) or "chw" (a flattened tensor).
     labels, guidance, null, device, dtype, batch : as for `from_torch`. A label is a whole number;
         a UNet2DModel with classes needs one, so guidance needs `null`.
 
@@ -90,6 +93,7 @@ def from_diffusers(
             clip=_check.choice(beyond, "beyond", BEYOND) == "clip",
         ),
         shape=_extent(config) if shape is None else shape,
+        layout=layout,
         labels=labels,
         classes=config.get("num_class_embeds"),
         one_hot=False,
