@@ -44,6 +44,11 @@ def same(a: Any, b: Any) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
+def entries(data: an.PointSet, labels: Any = None) -> training._Entries:
+    """Every point once."""
+    return training._Entries(np.arange(len(data)), data.weights, labels)
+
+
 class Stops:
     """Levels that press Ctrl-C at a call."""
 
@@ -209,7 +214,9 @@ def test_a_batch_is_noisy_data_and_its_loss_that_of_edm() -> None:
     here = recipe(batch=200, levels=lambda rng, n: np.repeat([1e-3, 1.0, 50.0, 1e3], n // 4))
     rows = np.arange(20) % 3
     unit = CLOUD.scale
-    batch = training._batch(CLOUD, rows, {**FLAT, "sigma_data": unit, "classes": 3}, here, 7)
+    batch = training._batch(
+        CLOUD, entries(CLOUD, rows), {**FLAT, "sigma_data": unit, "classes": 3}, here, 7
+    )
     sigma = np.exp(4 * batch.noise)[:, None]
     np.testing.assert_allclose(sigma[:, 0], np.repeat([1e-3, 1.0, 50.0, 1e3], 50), rtol=1e-12)
     skip, out, into = networks.preconditioning(sigma, unit)
@@ -233,10 +240,12 @@ def test_a_batch_is_noisy_data_and_its_loss_that_of_edm() -> None:
 
 
 def test_points_are_drawn_by_weight_and_steps_differ() -> None:
-    chosen = training._pick(CLOUD, np.random.default_rng(0), 200_000)
+    chosen = training._pick(CLOUD.weights, np.random.default_rng(0), 200_000)
     share = np.bincount(chosen, minlength=20) / 200_000
     assert np.abs(share - CLOUD.weights).max() < 5e-3
-    batches = [training._batch(CLOUD, None, FLAT, recipe(), step).inputs for step in (1, 2, 1)]
+    batches = [
+        training._batch(CLOUD, entries(CLOUD), FLAT, recipe(), step).inputs for step in (1, 2, 1)
+    ]
     assert not np.array_equal(batches[0], batches[1])
     np.testing.assert_array_equal(batches[0], batches[2])
 
@@ -273,7 +282,7 @@ def test_averaged_weights() -> None:
     run = _run.Run.start(torch, networks.build(settings))
     expected = run.weights.clone().double()
     for step in range(1, 7):
-        run.advance(training._batch(CLOUD, None, FLAT, here, step), here)
+        run.advance(training._batch(CLOUD, entries(CLOUD), FLAT, here, step), here)
         share = 2 ** (-1 / min(0.2, step / 20))
         expected = share * expected + (1 - share) * run.weights
         np.testing.assert_allclose(run.average, expected, rtol=0, atol=1e-6)
@@ -332,6 +341,27 @@ def test_a_conditional_model_learns_its_classes() -> None:
         model.given("c")
     with pytest.raises(ValueError, match="knows no classes"):
         train_mlp(data, **SMALL).given("a")
+
+
+def test_points_of_several_classes_are_drawn_in_each_by_their_parts() -> None:
+    with pytest.warns(UserWarning, match="carried different labels"):
+        data = an.PointSet([[0.0], [0.0], [1.0], [2.0]], [1, 3, 2, 4], labels=["z", "b", "a", "b"])
+    # "z" is the lighter label of the only point that has it
+    names, found = training._entries(data, True)
+    assert names.tolist() == ["a", "b", "z"]
+    batch = training._batch(data, found, {**FLAT, "shape": (1,), "classes": 3}, recipe(
+        batch=40_000, label_dropout=0.0, levels=lambda rng, n: np.full(n, 1e-3)
+    ), 1)  # fmt: skip
+    assert batch.labels is not None
+    into = networks.preconditioning(1e-3, FLAT["sigma_data"])[2]
+    place = np.rint(batch.inputs.reshape(-1) / into + data.mean[0]).astype(int)
+    share = np.zeros((3, 3))
+    np.add.at(share, (place, batch.labels.argmax(axis=1)), 1 / len(place))
+    expected = np.array([[0.0, 0.3, 0.1], [0.2, 0.0, 0.0], [0.0, 0.4, 0.0]])
+    assert np.abs(share - expected).max() < 0.01
+    assert training._digest(data, found) != training._digest(data, found._replace(labels=None))
+    model = train_mlp(data, **SMALL, labels=True)
+    assert model.given("z").label == "z"
 
 
 def test_a_single_point_has_a_scale() -> None:
@@ -548,9 +578,13 @@ def test_checkpoints_of_other_data_are_refused(tmp_path: Path) -> None:
     even = an.PointSet(CLOUD.points)
     swapped = even.points.copy()
     swapped[[3, 4], 0] = swapped[[4, 3], 0]
-    assert training._digest(even, None) != training._digest(an.PointSet(swapped), None)
-    assert training._digest(even, None) != training._digest(CLOUD, None)
-    assert training._digest(even, None) != training._digest(even, np.arange(20))
+    digests = {
+        training._digest(data, entries(data, rows))
+        for data, rows in (
+            (even, None), (an.PointSet(swapped), None), (CLOUD, None), (even, np.arange(20)),
+        )
+    }  # fmt: skip
+    assert len(digests) == 4
 
 
 class Trap:
@@ -763,7 +797,7 @@ def test_training_that_diverges_says_so() -> None:
     settings = {"kind": "mlp", "shape": (3,), "width": 4, "depth": 1, "classes": 0, "sigma_data": 1}
     run = _run.Run.start(torch, networks.build(settings))
     before = run.weights.clone()
-    batch = training._batch(CLOUD, None, FLAT, recipe(), 1)
+    batch = training._batch(CLOUD, entries(CLOUD), FLAT, recipe(), 1)
     with pytest.raises(FloatingPointError, match=r"diverged at step 1 \(loss inf\); lower lr=0.01"):
         run.advance(batch._replace(targets=1e30 * batch.targets), recipe())
     assert torch.equal(run.weights, before)

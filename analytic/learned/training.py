@@ -28,7 +28,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -226,7 +226,7 @@ def _train(
     room: _Room,
 ) -> TrainedDenoiser:
     """The one loop."""
-    classes, rows = _classes(data, _check.flag(labels, "labels"))
+    classes, entries = _entries(data, _check.flag(labels, "labels"))
     settings = {
         **size,
         "shape": list(shape),
@@ -238,13 +238,13 @@ def _train(
     with room.torch() as torch:
         module = _initial(torch, settings, data, recipe.seed).to(room.device)
         run = Run.start(torch, module)
-        digest = _digest(data, rows)
+        digest = _digest(data, entries)
         if room.checkpoint is not None and room.checkpoint.exists():
             run.resume(room.checkpoint, settings, digest)
         with bar(recipe.steps, f"training ({size['kind']})", room.progress) as advance:
             advance(run.step)
             while run.step < recipe.steps:
-                run.advance(_batch(data, rows, settings, recipe, run.step + 1), recipe)
+                run.advance(_batch(data, entries, settings, recipe, run.step + 1), recipe)
                 done = run.step == recipe.steps
                 if room.checkpoint is not None and (done or run.step % room.every == 0):
                     run.save(room.checkpoint, settings, digest)
@@ -254,19 +254,36 @@ def _train(
         return TrainedDenoiser.of(module, Losses(step, loss), settings, tuple(classes.tolist()))
 
 
-def _classes(data: PointSet, wanted: bool) -> tuple[NDArray[Any], NDArray[np.intp] | None]:
-    """(K,) labels in order, and (N,) which of them each point has."""
+class _Entries(NamedTuple):
+    """What batches are drawn from: the points, those of several classes once for each."""
+
+    point: NDArray[np.intp]
+    """(M,) which point"""
+    weights: Floats
+    """(M,) of sum 1"""
+    labels: NDArray[np.intp] | None
+    """(M,) which class; None without labels"""
+
+
+def _entries(data: PointSet, wanted: bool) -> tuple[NDArray[Any], _Entries]:
+    """(K,) labels in order, and the entries."""
+    point, weights = np.arange(len(data)), data.weights
     if not wanted:
-        return np.empty(0), None
+        return np.empty(0), _Entries(point, weights, None)
     if data.labels is None:
         _check.fail("labels", "True", "points with labels", "pass PointSet(points, labels=...)")
-    names, rows = np.unique(data.labels, return_inverse=True)
-    return names, rows
+    labels = data.labels
+    if data.shared is not None:
+        alone = np.setdiff1d(point, data.shared.point)
+        point = np.concatenate([alone, data.shared.point])
+        weights = np.concatenate([weights[alone], data.shared.weights])
+        labels = np.concatenate([labels[alone], data.shared.labels])
+    return data.classes, _Entries(point, weights, np.searchsorted(data.classes, labels))
 
 
-def _digest(data: PointSet, rows: NDArray[np.intp] | None) -> str:
+def _digest(data: PointSet, entries: _Entries) -> str:
     found = hashlib.sha256(repr(data.points.shape).encode())
-    for part in (data.points, data.weights, rows):
+    for part in (data.points, *entries):
         found.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
     return found.hexdigest()
 
@@ -285,22 +302,22 @@ def _initial(torch: Any, settings: Mapping[str, Any], data: PointSet, seed: int)
 
 def _batch(
     data: PointSet,
-    rows: NDArray[np.intp] | None,
+    entries: _Entries,
     settings: Mapping[str, Any],
     recipe: Recipe,
     step: int,
 ) -> Batch:
     """The batch of a step."""
     rng, count = np.random.default_rng((recipe.seed, step)), recipe.batch
-    chosen = _pick(data, rng, count)
+    chosen = _pick(entries.weights, rng, count)
     sigma = draw(recipe.levels, rng, count)[:, None]
     z = rng.standard_normal((count, data.dim))
-    clean = data.points[chosen] - data.mean
+    clean = data.points[entries.point[chosen]] - data.mean
     sigma_data = settings["sigma_data"]
     inward = networks.preconditioning(sigma, sigma_data)[2]
     labels = None
-    if rows is not None:
-        labels = np.eye(settings["classes"])[rows[chosen]]
+    if entries.labels is not None:
+        labels = np.eye(settings["classes"])[entries.labels[chosen]]
         labels[rng.random(count) < recipe.label_dropout] = 0
     return Batch(
         _seen(inward * (clean + sigma * z), settings),
@@ -316,9 +333,9 @@ def _seen(rows: Floats, settings: Mapping[str, Any]) -> Floats:
     return np.ascontiguousarray(found)
 
 
-def _pick(data: PointSet, rng: np.random.Generator, count: int) -> NDArray[np.intp]:
+def _pick(weights: Floats, rng: np.random.Generator, count: int) -> NDArray[np.intp]:
     """(count,) rows, by weight."""
-    edges = np.cumsum(data.weights)
+    edges = np.cumsum(weights)
     return np.minimum(
-        np.searchsorted(edges, edges[-1] * rng.random(count), side="right"), len(data) - 1
+        np.searchsorted(edges, edges[-1] * rng.random(count), side="right"), len(weights) - 1
     )
