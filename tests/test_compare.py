@@ -354,6 +354,25 @@ def test_starts_whose_paths_do_not_stay_finite_are_left_out_and_counted() -> Non
         study(lambda x, s: D(x, s) if len(x) == 40 else np.nan * x, D)
 
 
+@pytest.mark.parametrize("solver", ["heun", "exact"])
+def test_torch_modules_that_diverge_somewhere_lose_these_starts(solver: str) -> None:
+    """The last path that is followed is one that diverges."""
+    torch = pytest.importorskip("torch")
+    points = cloud(20, 2)
+    D = an.OptimalDenoiser(points)
+    edge = float(np.sort(an.noise(4, like=D, sigma=20.0, seed=0)[:, 0])[-1])
+
+    def fragile(x: Any, sigma: Any) -> Any:
+        broken = (x[:, :1] > edge - 1) & (sigma[:, None] > 10)
+        return torch.where(broken, torch.nan, 0.1 * x)
+
+    model = an.learned.from_torch(fragile, shape=2)
+    options: dict[str, Any] = {"starts": 4, "n": 2, "solver": solver, "rtol": 1e-4, "seed": 0}
+    found = study(model, D, replace_at=[15.0], **options)
+    assert found.lost == 1
+    assert found.apart.shape[1] == 3
+
+
 def test_files_tell_what_the_arrays_say(tmp_path: Path) -> None:
     points = cloud()
     model = an.learned.RandomFeatureDenoiser.fit(points, n_features=16)
