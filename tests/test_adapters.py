@@ -224,9 +224,10 @@ def test_narrow_modules_in_a_wide_flow(dtype: str) -> None:
     found = denoiser(x, SIGMA)
     assert found.dtype == np.float64
     np.testing.assert_array_equal(found, x - SIGMA[:, None] * eps)
-    assert from_torch(module, parameterization="eps", shape=2).dtype == denoiser.dtype
+    narrow = Recorder().to(getattr(torch, dtype))
+    assert from_torch(narrow, parameterization="eps", shape=2).dtype == denoiser.dtype
     # EDM's nets take single precision at least, and cast themselves
-    assert from_torch(module, shape=2).dtype == torch.float32
+    assert from_torch(narrow, shape=2).dtype == torch.float32
 
 
 def test_a_callable_clock_keeps_its_dtype() -> None:
@@ -457,6 +458,15 @@ def test_as_denoiser() -> None:
         as_denoiser(torch.nn.Linear(2, 2))
     with pytest.raises(TypeError, match=r"^thing: got 3"):
         as_denoiser(3)
+    with pytest.raises(TypeError, match=r"^--model: got 3"):
+        as_denoiser(3, argument="--model")
+    toy = as_denoiser(as_edm(NORMAL, 2), dim=2)
+    np.testing.assert_allclose(toy(x, SIGMA), NORMAL(x, SIGMA), rtol=1e-14)
+    assert as_denoiser(Rounding(), dim=2).shape == (2, 3, 3)
+    with pytest.raises(
+        ValueError, match=r"^model: got EDMModule without img_.*from_torch with sha"
+    ):
+        as_denoiser(as_edm(NORMAL, 2), argument="model")
     with pytest.raises(ValueError, match=r"^labels: got 0, expected nothing"):
         as_denoiser(NORMAL, labels=0)
     with pytest.raises(ValueError, match=r"^schedule: got"):
@@ -474,6 +484,21 @@ def test_what_it_says_of_itself() -> None:
     ("options", "kind", "words"),
     [
         ({"module": 3}, TypeError, "module: got 3"),
+        (
+            {"module": torch.nn.Linear(2, 2)},
+            TypeError,
+            r"module: got Linear, called with \(input.* is called as module\(x, time\)",
+        ),
+        (
+            {"module": lambda x, time: x, "labels": 1},
+            TypeError,
+            r"module: got <lambda>, .* called as module\(x, time, label\)",
+        ),
+        (
+            {"module": lambda x, time, y: x},
+            TypeError,
+            r"module: got <lambda>, called with \(x, time, y\) \(missing a required argument: 'y'",
+        ),
         ({"shape": None}, TypeError, r"shape: got None, expected \(C, H, W\)"),
         ({"shape": (2, 0)}, ValueError, "shape: got 0"),
         ({"device": "warp"}, ValueError, "device: got 'warp', which PyTorch refuses"),
@@ -506,8 +531,18 @@ def test_bad_arguments(options: dict, kind: type[Exception], words: str) -> None
         (lambda x, t: (x,), 1.0, TypeError, "module: got a tuple as output"),
         (lambda x, t: x.long(), 1.0, TypeError, "module: got torch.int64 as output"),
         (lambda x, t: x.to("meta"), 1.0, ValueError, "module: got output on meta for input on cpu"),
-        (lambda x, t: x / 0, 1.0, ValueError, r"module: got NaN or infinite output in all rows \(2\)"),
-        (lambda x, t: x, 1e40, ValueError, r"x: got \|x\| of 1e\+40 and more.*torch.float32 can hold"),
+        (
+            lambda x, t: x / 0,
+            1.0,
+            ValueError,
+            r"module: got NaN or infinite output in all rows \(2\)",
+        ),
+        (
+            lambda x, t: x,
+            1e40,
+            ValueError,
+            r"x: got \|x\| of 1e\+40 and more.*torch.float32 can hold",
+        ),
     ],
 )
 def test_bad_outputs(function: Any, x: float, kind: type[Exception], words: str) -> None:
@@ -684,7 +719,9 @@ class TestDiffusers:
         expected = from_diffusers(unet, scheduler)(x, 1.0)
         np.testing.assert_array_equal(as_denoiser(pipeline)(x, 1.0), expected)
         np.testing.assert_array_equal(as_denoiser(unet, schedule=scheduler)(x, 1.0), expected)
-        with pytest.raises(ValueError, match=r"^schedule: got None.*from_diffusers"):
+        with pytest.raises(
+            ValueError, match=r"^thing: got the .* without a schedule.*from_diffusers"
+        ):
             as_denoiser(unet)
 
     def test_errors(self, diffusers: Any, unet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
