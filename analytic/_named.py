@@ -83,7 +83,7 @@ def checked(model: Denoiser, points: PointSet, argument: str = "model") -> Denoi
         _check.fail(
             argument, _check.show(model), "a denoiser", "pass a callable (x, sigma)", TypeError
         )
-    model = learned.as_denoiser(model)
+    model = learned.as_denoiser(model, dim=points.dim, argument=argument)
     own = getattr(model, "dim", None)
     if isinstance(own, (int, np.integer)) and own != points.dim:
         _check.fail(

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Status", "plain", "write_atomic"]
+from . import _check
+
+__all__ = ["Status", "plain", "where", "write_atomic"]
 
 
 class Status(StrEnum):
@@ -21,6 +23,18 @@ class Status(StrEnum):
     FAILS = "FAILS"
     INCONCLUSIVE = "INCONCLUSIVE"
     NOT_TESTED = "NOT_TESTED"
+
+
+def where(path: Any, argument: str = "path") -> Path:
+    """A path to a file in a folder that is there."""
+    if not isinstance(path, (str, os.PathLike)):
+        _check.fail(
+            argument, _check.show(path), "a path", "pass a string or a pathlib.Path", TypeError
+        )
+    target = Path(path)
+    if not target.parent.is_dir() or target.is_dir():
+        _check.fail(argument, repr(str(path)), "a file in an existing folder", "make the folder")
+    return target
 
 
 def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:

@@ -30,8 +30,9 @@ from . import __version__, _check, _named, datasets, gallery, peers, plotting, s
 from ._progress import Advance
 from ._workers import run
 from .audit import audit
-from .claims import Subject, explain, noise_range, registry, select, units, verify
+from .claims import Subject, explain, registry, select, units, verify
 from .denoisers import OptimalDenoiser
+from .grids import noise_range
 from .kernels import threads
 from .points import PointSet
 from .report import Report, Verdict

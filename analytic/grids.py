@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from . import _check
 from .noise import NoiseSchedule
+from .points import PointSet
 
 __all__ = [
     "discrete",
@@ -36,12 +37,40 @@ __all__ = [
     "from_schedule",
     "gits",
     "log_snr",
+    "noise_range",
     "polynomial",
     "validate",
     "vp_uniform",
 ]
 
 Floats = NDArray[np.float64]
+
+
+def noise_range(
+    points: PointSet, sigma_max: float | None = None, sigma_min: float | None = None
+) -> tuple[float, float]:
+    """(σ_max, σ_min) for data: EDM's, 80 and 0.002, for data of order one.
+
+    Where the root-mean-square coordinate is not between 0.1 and 10, both are multiplied by its
+    power of ten. An end that is given is taken as it is.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for ends that are no levels > 0, or in the wrong order.
+    """
+    scale = points.scale or 1.0
+    unit = 1.0 if 0.1 <= scale <= 10 else float(10.0 ** np.round(np.log10(scale)))
+    low, high = (
+        _check.number(value, name, low=0.0, high=_check.SIGMA_LIMIT, open_low=True)
+        for value, name in (
+            (0.002 * unit if sigma_min is None else sigma_min, "sigma_min"),
+            (80.0 * unit if sigma_max is None else sigma_max, "sigma_max"),
+        )
+    )
+    if not high > low:
+        _check.fail("sigma_max", repr(high), f"more than sigma_min = {low!r}", "swap the two")
+    return high, low
 
 
 def polynomial(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -311,16 +312,7 @@ class PointSet:
 
     def known_label(self, label: Any) -> Any:
         """A label as `classes` has it."""
-        own = _labelled(self).dtype.kind
-        scalar = np.asarray(label)
-        alike = scalar.dtype.kind in "iu" if own in "iu" else scalar.dtype.kind == own
-        names = self.classes.tolist()
-        if scalar.ndim or not alike or scalar.item() not in names:
-            shown = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
-            _check.fail(
-                "label", _check.show(label), f"one of the labels {shown}", "see PointSet.classes"
-            )
-        return scalar.item()
+        return known_label(label, self.classes.tolist(), "see PointSet.classes")
 
     def _part(self, label: Any) -> Floats:
         """(N,) π_i(y), 0 for points of other classes."""
@@ -397,6 +389,16 @@ def _orthonormal(rows: Floats) -> Floats | None:
             return None
         columns = dtrsm(1.0, factor, columns, side=1, lower=1, trans_a=1, overwrite_b=1)
     return np.ascontiguousarray(columns.T)
+
+
+def known_label(label: Any, names: Sequence[Any], remedy: str) -> Any:
+    """A label as it is among the names, of one kind all: True is no 1, and an array no label."""
+    own, scalar = np.asarray(names).dtype.kind, np.asarray(label)
+    alike = scalar.dtype.kind in "iu" if own in "iu" else scalar.dtype.kind == own
+    if scalar.ndim or not alike or scalar.item() not in names:
+        shown = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
+        _check.fail("label", _check.show(label), f"one of the labels {shown}", remedy)
+    return scalar.item()
 
 
 def as_points(value: Any, argument: str = "points") -> PointSet:

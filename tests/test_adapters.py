@@ -12,6 +12,7 @@ import pytest
 
 import analytic as an
 from analytic import targets
+from analytic.denoisers import apply
 from analytic.learned import as_denoiser, as_edm, from_diffusers, from_torch, to_torch
 
 torch = pytest.importorskip("torch")
@@ -223,9 +224,10 @@ def test_narrow_modules_in_a_wide_flow(dtype: str) -> None:
     found = denoiser(x, SIGMA)
     assert found.dtype == np.float64
     np.testing.assert_array_equal(found, x - SIGMA[:, None] * eps)
-    assert from_torch(module, parameterization="eps", shape=2).dtype == denoiser.dtype
+    narrow = Recorder().to(getattr(torch, dtype))
+    assert from_torch(narrow, parameterization="eps", shape=2).dtype == denoiser.dtype
     # EDM's nets take single precision at least, and cast themselves
-    assert from_torch(module, shape=2).dtype == torch.float32
+    assert from_torch(narrow, shape=2).dtype == torch.float32
 
 
 def test_a_callable_clock_keeps_its_dtype() -> None:
@@ -456,6 +458,15 @@ def test_as_denoiser() -> None:
         as_denoiser(torch.nn.Linear(2, 2))
     with pytest.raises(TypeError, match=r"^thing: got 3"):
         as_denoiser(3)
+    with pytest.raises(TypeError, match=r"^--model: got 3"):
+        as_denoiser(3, argument="--model")
+    toy = as_denoiser(as_edm(NORMAL, 2), dim=2)
+    np.testing.assert_allclose(toy(x, SIGMA), NORMAL(x, SIGMA), rtol=1e-14)
+    assert as_denoiser(Rounding(), dim=2).shape == (2, 3, 3)
+    with pytest.raises(
+        ValueError, match=r"^model: got EDMModule without img_.*from_torch with sha"
+    ):
+        as_denoiser(as_edm(NORMAL, 2), argument="model")
     with pytest.raises(ValueError, match=r"^labels: got 0, expected nothing"):
         as_denoiser(NORMAL, labels=0)
     with pytest.raises(ValueError, match=r"^schedule: got"):
@@ -473,6 +484,21 @@ def test_what_it_says_of_itself() -> None:
     ("options", "kind", "words"),
     [
         ({"module": 3}, TypeError, "module: got 3"),
+        (
+            {"module": torch.nn.Linear(2, 2)},
+            TypeError,
+            r"module: got Linear, called with \(input.* is called as module\(x, time\)",
+        ),
+        (
+            {"module": lambda x, time: x, "labels": 1},
+            TypeError,
+            r"module: got <lambda>, .* called as module\(x, time, label\)",
+        ),
+        (
+            {"module": lambda x, time, y: x},
+            TypeError,
+            r"module: got <lambda>, called with \(x, time, y\) \(missing a required argument: 'y'",
+        ),
         ({"shape": None}, TypeError, r"shape: got None, expected \(C, H, W\)"),
         ({"shape": (2, 0)}, ValueError, "shape: got 0"),
         ({"device": "warp"}, ValueError, "device: got 'warp', which PyTorch refuses"),
@@ -501,18 +527,61 @@ def test_bad_arguments(options: dict, kind: type[Exception], words: str) -> None
 @pytest.mark.parametrize(
     ("function", "x", "kind", "words"),
     [
-        (lambda x, t: x[:, :1], 1.0, ValueError, r"module: got output of shape \(1, 1\) for input"),
+        (lambda x, t: x[:, :1], 1.0, ValueError, r"module: got output of shape \(2, 1\) for input"),
         (lambda x, t: (x,), 1.0, TypeError, "module: got a tuple as output"),
         (lambda x, t: x.long(), 1.0, TypeError, "module: got torch.int64 as output"),
         (lambda x, t: x.to("meta"), 1.0, ValueError, "module: got output on meta for input on cpu"),
-        (lambda x, t: x / 0, 1.0, ValueError, "module: got NaN or infinite output in 1 of 1 rows"),
-        (lambda x, t: x, 1e40, ValueError, r"x: got \|x\| up to 1e\+40.*torch.float32 can hold"),
+        (
+            lambda x, t: x / 0,
+            1.0,
+            ValueError,
+            r"module: got NaN or infinite output in all rows \(2\)",
+        ),
+        (
+            lambda x, t: x,
+            1e40,
+            ValueError,
+            r"x: got \|x\| of 1e\+40 and more.*torch.float32 can hold",
+        ),
     ],
 )
 def test_bad_outputs(function: Any, x: float, kind: type[Exception], words: str) -> None:
     denoiser = from_torch(Recorder(function), parameterization="x0", shape=2)
     with pytest.raises(kind, match=f"^{words}"):
-        denoiser([x, x], 1.0)
+        denoiser([[x, x], [-x, 2 * x]], 1.0)
+
+
+def test_rows_without_an_answer_are_nan_beside_others() -> None:
+    def fragile(x: Any, time: Any, *label: Any) -> Any:
+        assert torch.isfinite(x).all()
+        return torch.where(x[:, :1] > 3, x / 0, torch.clamp(2 * x, -100, 100))
+
+    x = np.array([[1.0, 2.0], [4.0, 1.0], [1e39, 0.0], [-1.0, 0.0]])
+    wanted = np.where([[True], [False], [False], [True]], 2 * x, np.nan)
+    for batch in (None, 1):
+        module = Recorder(fragile)
+        plain = from_torch(module, parameterization="x0", shape=2, batch=batch)
+        np.testing.assert_array_equal(plain(x, 1.0), wanted)
+        guided = from_torch(
+            module, parameterization="x0", shape=2, batch=batch, labels=1, guidance=3.0
+        )
+        np.testing.assert_array_equal(guided(x, 1.0), wanted)
+    # what cannot be told on a path is told where the path is followed
+    assert np.isnan(apply(plain, x[1:3], 1.0)).all()
+    with pytest.raises(ValueError, match=r"^module: got NaN or infinite output in all rows"):
+        plain(x[1:3], 1.0)
+
+
+def test_modules_that_work_in_place_see_the_same_twice() -> None:
+    def doubling(x: Any, time: Any, *label: Any) -> Any:
+        return x.mul_(2)
+
+    x = states(SIGMA)
+    for dtype in ("float64", "float32"):
+        found = from_torch(
+            doubling, parameterization="x0", shape=2, labels=1, guidance=2.0, dtype=dtype
+        )
+        np.testing.assert_allclose(found(x, SIGMA), 2 * x, rtol=1e-6)
 
 
 def test_bad_calls() -> None:
@@ -650,7 +719,9 @@ class TestDiffusers:
         expected = from_diffusers(unet, scheduler)(x, 1.0)
         np.testing.assert_array_equal(as_denoiser(pipeline)(x, 1.0), expected)
         np.testing.assert_array_equal(as_denoiser(unet, schedule=scheduler)(x, 1.0), expected)
-        with pytest.raises(ValueError, match=r"^schedule: got None.*from_diffusers"):
+        with pytest.raises(
+            ValueError, match=r"^thing: got the .* without a schedule.*from_diffusers"
+        ):
             as_denoiser(unet)
 
     def test_errors(self, diffusers: Any, unet: Any, monkeypatch: pytest.MonkeyPatch) -> None:

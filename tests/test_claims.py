@@ -183,8 +183,8 @@ def test_nan_fails() -> None:
 def test_scaled_data_get_scaled_noise_levels() -> None:
     points = small("weighted")
     far = an.PointSet(points.points * 1e4, points.weights)
-    assert claims.noise_range(points) == (80.0, 0.002)
-    assert claims.noise_range(far) == (80.0 * 1e4, 0.002 * 1e4)
+    assert an.grids.noise_range(points) == (80.0, 0.002)
+    assert an.grids.noise_range(far) == (80.0 * 1e4, 0.002 * 1e4)
     assert an.verify(an.OptimalDenoiser(far), far, claims="A1,C6,D1", quick=True).holds
 
 

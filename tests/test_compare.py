@@ -165,7 +165,10 @@ def test_where_two_paths_part_is_known_for_one_point() -> None:
     ends = found.ends["model"]
     assert ends.distance == pytest.approx(0.5)
     assert np.isinf(ends.second).all()
-    assert ends.memorised.all()
+    # nothing tells near from nearest
+    assert np.isnan(ends.ratio).all()
+    assert not ends.memorised.any()
+    assert found.data_memorised == 0.0
     assert "100.0% of the paths part by 0.2 of the data scale" in found.explain()
 
 
@@ -354,6 +357,25 @@ def test_starts_whose_paths_do_not_stay_finite_are_left_out_and_counted() -> Non
         study(lambda x, s: D(x, s) if len(x) == 40 else np.nan * x, D)
 
 
+@pytest.mark.parametrize("solver", ["heun", "exact"])
+def test_torch_modules_that_diverge_somewhere_lose_these_starts(solver: str) -> None:
+    """The last path that is followed is one that diverges."""
+    torch = pytest.importorskip("torch")
+    points = cloud(20, 2)
+    D = an.OptimalDenoiser(points)
+    edge = float(np.sort(an.noise(4, like=D, sigma=20.0, seed=0)[:, 0])[-1])
+
+    def fragile(x: Any, sigma: Any) -> Any:
+        broken = (x[:, :1] > edge - 1) & (sigma[:, None] > 10)
+        return torch.where(broken, torch.nan, 0.1 * x)
+
+    model = an.learned.from_torch(fragile, shape=2)
+    options: dict[str, Any] = {"starts": 4, "n": 2, "solver": solver, "rtol": 1e-4, "seed": 0}
+    found = study(model, D, replace_at=[15.0], **options)
+    assert found.lost == 1
+    assert found.apart.shape[1] == 3
+
+
 def test_files_tell_what_the_arrays_say(tmp_path: Path) -> None:
     points = cloud()
     model = an.learned.RandomFeatureDenoiser.fit(points, n_features=16)
@@ -423,7 +445,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "cut": ({"replace_at": [0.0]}, "replace_at"),
     "cut in words": ({"replace_at": "1"}, "replace_at: got '1', expected one real number"),
     "cuts alike": ({"replace_at": [2.0, 1.0, 1.0000001]}, "replace_at: got 1 twice"),
-    "module": ({"model": torch_module}, "use analytic.learned.from_torch"),
+    "module": ({"model": torch_module}, "^model: got the torch module.* use analytic.learned.from"),
     "part": ({"part": 0.0}, "part"),
     "keep": ({"keep": 1}, "keep"),
     "name": ({"name": 1}, "name"),
@@ -451,6 +473,30 @@ def test_bad_input(case: str) -> None:
 def test_data_that_are_a_denoiser(data: Any) -> None:
     with pytest.raises(TypeError, match=r"^optimal: got .* the model comes first"):
         study(cloud(5, 2) if data is np.add else np.add, data)
+
+
+def test_levels_are_in_the_units_of_the_data() -> None:
+    for unit, high in ((1.0, 80.0), (1e4, 8e5), (1e-3, 0.08)):
+        points = unit * (cloud(6, 2).points - 2)
+        found = an.compare(an.OptimalDenoiser(points), points, n=2, starts=1)
+        assert (found.sigmas[0], found.sigmas[-1]) == pytest.approx((high, high / 4e4))
+        fitted = an.learned.RandomFeatureDenoiser.fit(points, n_features=2)
+        np.testing.assert_array_equal(fitted.sigmas, found.sigmas)
+
+
+def test_two_data_points_are_not_memorised_by_each_other() -> None:
+    points = an.PointSet([[0.0], [1.0]])
+    found = study(lambda x, s: 0 * x + 0.1, points, n=2)
+    assert found.ends["model"].ratio == pytest.approx(1 / 9)
+    assert found.data_memorised == 0.0
+
+
+def test_nets_of_edm_that_tell_no_shape_have_rows_as_wide_as_the_data() -> None:
+    pytest.importorskip("torch")
+    points = cloud(12, 2)
+    found = study(an.learned.as_edm(shifted(an.OptimalDenoiser(points), 0.25), 2), points, n=2)
+    deviation = found.settings[FORWARD].deviation
+    assert deviation == pytest.approx(np.full_like(deviation, 0.25 * np.sqrt(2)), rel=1e-9)
 
 
 def test_nets_of_edm_are_compared_as_they_are() -> None:

@@ -337,7 +337,7 @@ def test_a_conditional_model_learns_its_classes() -> None:
     assert np.abs(model.given("b")(x, 1.0) - 1).max() < 0.3
     assert np.abs(model(x, 1.0) - np.tanh(x)).max() < 0.3
     np.testing.assert_array_equal(model.given("a").given(None)(x, 1.0), model(x, 1.0))
-    with pytest.raises(ValueError, match=r"^label: got 'c', expected one of 'a', 'b'"):
+    with pytest.raises(ValueError, match=r"^label: got 'c', expected one of the labels 'a', 'b'"):
         model.given("c")
     with pytest.raises(ValueError, match="knows no classes"):
         train_mlp(data, **SMALL).given("a")
@@ -674,6 +674,8 @@ def test_a_model_is_saved_and_loaded(tmp_path: Path) -> None:
 
 def test_random_features_are_saved_and_loaded(tmp_path: Path) -> None:
     model = an.learned.RandomFeatureDenoiser.fit(CLOUD, [2.0, 0.5], 16)
+    with pytest.raises(ValueError, match=r"^path: got '/no/dir/x', expected a file in an existing"):
+        model.save("/no/dir/x")
     path = tmp_path / "features.npz"
     model.save(path)
     found = load(path)
@@ -753,6 +755,7 @@ def test_models_whose_contents_do_not_fit_are_refused(finished: Path, tmp_path: 
         ({"schedule": "cosin"}, ValueError, "schedule: got 'cosin'.*did you mean 'cosine'"),
         ({"half_life": -1}, ValueError, "half_life: got -1"),
         ({"levels": "edm"}, TypeError, "levels: got 'edm'"),
+        ({"levels": LogNormal}, TypeError, r"levels: got the class LogNormal.* LogNormal\(\)"),
         ({"levels": lambda rng, n: np.zeros(n)}, ValueError, "levels: got 0.0"),
         ({"levels": lambda rng, n: np.ones(n - 1)}, ValueError, "levels: got shape"),
         ({"label_dropout": 2}, ValueError, "label_dropout: got 2"),
@@ -790,6 +793,22 @@ def test_bad_layouts() -> None:
 def test_bad_levels(make: Any) -> None:
     with pytest.raises(ValueError, match=r"^(low|high): got"):
         make()
+
+
+@pytest.mark.parametrize("label", [True, 1.0, "1", np.array([1]), [1]])
+def test_labels_of_a_model_are_those_of_points(label: Any) -> None:
+    data = an.PointSet([[-1.0], [1.0]], labels=[0, 1])
+    model = train_mlp(data, **SMALL, labels=True)
+    assert model.given(np.int64(1)).label == 1
+    for owner in (model, data):
+        with pytest.raises(ValueError, match=r"^label: got .*, expected one of the labels 0, 1;"):
+            owner.given(label)
+
+
+def test_default_levels_are_in_the_units_of_the_data() -> None:
+    for unit, low in ((1.0, 0.001), (1e4, 10.0)):
+        data = an.PointSet([[-unit], [unit]])
+        assert training._levels(None, data) == LogUniform(low, 160_000 * low)
 
 
 def test_training_that_diverges_says_so() -> None:

@@ -28,7 +28,7 @@ from .._named import checked
 from .._progress import Advance, bar
 from ..compare import Comparison, compare
 from ..denoisers import Denoiser, OptimalDenoiser, called
-from ..grids import polynomial
+from ..grids import noise_range, polynomial
 from ..points import PointSet, as_points
 from ..report import Report, Verdict
 from . import (
@@ -47,7 +47,7 @@ from . import (
     section_g,
     section_h,
 )
-from ._base import Case, Claim, Subject, noise_range
+from ._base import Case, Claim, Subject
 from ._journal import Journal
 from ._models import on_model, told
 

@@ -26,6 +26,7 @@ from .. import _check, grids
 from ..collapse import certificate
 from ..denoisers import Denoiser, OptimalDenoiser, apply
 from ..flow import integrate
+from ..grids import noise_range
 from ..learned import RandomFeatureDenoiser
 from ..noise import noise
 from ..points import PointSet, as_points
@@ -34,7 +35,7 @@ from ..sampling import sample
 from ..trajectory import Trajectory
 from . import _oracle
 
-__all__ = ["TOLERANCE", "Case", "Claim", "Subject", "lost", "noise_range", "outcome", "untested"]
+__all__ = ["TOLERANCE", "Case", "Claim", "Subject", "lost", "outcome", "untested"]
 
 Floats = NDArray[np.float64]
 
@@ -231,7 +232,7 @@ class Claim:
         rng : a seed, or a generator that one is drawn from.
         quick : fewer cases.
         sigma_max, sigma_min : range of noise levels, in data units; by default
-            `noise_range` of the data.
+            `grids.noise_range` of the data.
         """
         data = as_points(points)
         high, low = noise_range(data, sigma_max, sigma_min)
@@ -242,28 +243,6 @@ class Claim:
         )
         subject = denoiser if isinstance(denoiser, Subject) else Subject.of(denoiser, data)
         return self.test(Case(subject, seed, quick, high, low), self)
-
-
-def noise_range(
-    points: PointSet, sigma_max: float | None = None, sigma_min: float | None = None
-) -> tuple[float, float]:
-    """The range of noise levels claims are checked on: 80 to 0.002 for data of order one.
-
-    Where the root-mean-square coordinate is not between 0.1 and 10, both ends
-    are multiplied by its power of ten.
-    """
-    scale = points.scale or 1.0
-    unit = 1.0 if 0.1 <= scale <= 10 else float(10.0 ** np.round(np.log10(scale)))
-    low, high = (
-        _check.number(value, name, low=0.0, high=_check.SIGMA_LIMIT, open_low=True)
-        for value, name in (
-            (0.002 * unit if sigma_min is None else sigma_min, "sigma_min"),
-            (80.0 * unit if sigma_max is None else sigma_max, "sigma_max"),
-        )
-    )
-    if not high > low:
-        _check.fail("sigma_max", repr(high), f"more than sigma_min = {low!r}", "swap the two")
-    return high, low
 
 
 def outcome(

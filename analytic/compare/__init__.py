@@ -84,7 +84,8 @@ def compare(
     model : any denoiser of the data's dimension, or what `learned.as_denoiser` makes one of.
     optimal : the `OptimalDenoiser` of the training data, or these: `PointSet` or (N, D).
     sigmas : (T,) decreasing levels > 0, T ≥ 2, in data units; the grid of the trajectories too.
-        By default 24 levels of EDM's grid, 80 to 0.002.
+        By default 24 levels of EDM's grid over `grids.noise_range` of the data: 80 to 0.002 for
+        data of order one.
     n : forward samples at every level, the same (x_0, z) at all.
     starts : number B of trajectories, from σ_0 z.
     seed : non-negative integer; the same seed gives the same comparison.
@@ -116,7 +117,7 @@ def compare(
     in 3,072 dimensions choose n and T accordingly.
     """
     best = _optimal(optimal)
-    data, grid = best.points, _grid(sigmas)
+    data, grid = best.points, _grid(sigmas, best.points)
     title = called(model) if name is None else _check.text(name, "name")
     model = _model(model, data.dim)
     count = _check.integer(n, "n", low=2)
@@ -259,9 +260,9 @@ def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return {key: join([part[key] for part in parts]) for key in parts[0] if key != "paths"}
 
 
-def _grid(sigmas: Any) -> Floats:
+def _grid(sigmas: Any, data: PointSet) -> Floats:
     if sigmas is None:
-        return grids.polynomial(LEVELS)
+        return grids.polynomial(LEVELS, *grids.noise_range(data))
     levels = grids.validate(sigmas)
     if levels[-1] == 0:
         _check.fail("sigmas", "a level 0", "levels > 0", "leave it out: a model has none there")
@@ -303,7 +304,7 @@ def _optimal(given: Any) -> OptimalDenoiser:
 def _model(model: Any, dim: int) -> Denoiser:
     if not callable(model):
         _check.fail("model", _check.show(model), "a denoiser", "pass a callable (x, σ)", TypeError)
-    model = as_denoiser(model)
+    model = as_denoiser(model, dim=dim, argument="model")
     own = getattr(model, "dim", None)
     if isinstance(own, (int, np.integer)) and own != dim:
         _check.fail("model", f"D = {own}", f"the data's D = {dim}", "compare on its own data")

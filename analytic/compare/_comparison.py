@@ -34,6 +34,12 @@ ROWS = 12
 QUANTILES = (0.1, 0.5, 0.9)
 
 
+def ratio(nearest: Floats, second: Floats) -> Floats:
+    """Nearest over second nearest distance; NaN where there is no second, to be compared with."""
+    known = np.isfinite(second)
+    return np.where(known, nearest / np.where(known, second, 1.0), np.nan)
+
+
 @dataclass(frozen=True, eq=False)
 class Setting:
     """What was measured at one kind of places x."""
@@ -83,9 +89,10 @@ class Ends:
 
     @property
     def ratio(self) -> Floats:
-        """(B,) distance to the nearest over distance to the second nearest data point."""
-        with np.errstate(invalid="ignore"):
-            return np.asarray(self.distance / self.second)
+        """(B,) distance to the nearest over distance to the second nearest data point; NaN where
+        there is no second.
+        """
+        return ratio(self.distance, self.second)
 
     @property
     def memorised(self) -> Bools:
@@ -256,8 +263,7 @@ class Comparison:
     @property
     def data_memorised(self) -> float:
         """The share of data points that the criterion would call memorised by the others."""
-        with np.errstate(invalid="ignore"):
-            return float(np.mean(self.between[:, 0] / self.between[:, 1] < CRITERION))
+        return float(np.mean(ratio(*self.between.T) < CRITERION))
 
     def explain(self) -> str:
         """Sentences, then all tables."""

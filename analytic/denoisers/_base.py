@@ -16,6 +16,7 @@ __all__ = [
     "Denoiser",
     "Evaluation",
     "Floats",
+    "NotFinite",
     "Query",
     "Reals",
     "apply",
@@ -33,6 +34,10 @@ class Denoiser(Protocol):
 
     def __call__(self, x: Any, sigma: Any, /) -> NDArray[Any]:
         """Denoise."""
+
+
+class NotFinite(ValueError):
+    """No row of a call has a finite answer; `apply` makes NaN of it, as of a function's."""
 
 
 class Evaluation(NamedTuple):
@@ -118,7 +123,8 @@ def called(denoiser: Denoiser) -> str:
 def apply(denoiser: Denoiser, x: Floats, sigma: Any) -> Floats:
     """Any denoiser's output as float64 (B, D), its shape checked.
 
-    Rows of x that are not finite, or past all bounds, are kept from the denoiser and give NaN.
+    Rows of x that are not finite, or past all bounds, are kept from the denoiser and give NaN;
+    so do all rows where it raises `NotFinite`, as the last of many paths to diverge may.
     """
     level = np.asarray(sigma, dtype=np.float64)
     finite = np.abs(x) <= _check.SIGMA_LIMIT
@@ -128,7 +134,10 @@ def apply(denoiser: Denoiser, x: Floats, sigma: Any) -> Floats:
             result[good] = apply(denoiser, x[good], level[good] if level.ndim else level)
         return result
     # a copy each way: a denoiser may work in place, or hand out one buffer again and again
-    found = np.asarray(denoiser(x.copy(), level if level.ndim else float(level)))
+    try:
+        found = np.asarray(denoiser(x.copy(), level if level.ndim else float(level)))
+    except NotFinite:
+        return np.full(x.shape, np.nan)
     if found.shape != x.shape:
         _check.fail(
             "denoiser",

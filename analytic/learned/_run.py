@@ -60,6 +60,15 @@ class Recipe:
     seed: int
 
     def __post_init__(self) -> None:
+        if isinstance(self.levels, type):
+            name = self.levels.__name__
+            _check.fail(
+                "levels",
+                f"the class {name}",
+                "a function (rng, n) -> (n,) noise levels",
+                f"pass an instance, {name}()",
+                TypeError,
+            )
         if not callable(self.levels):
             _check.fail(
                 "levels",

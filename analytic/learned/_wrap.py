@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -43,6 +44,8 @@ def wrap(
     torch = require("a learned denoiser")
     if not callable(module):
         _check.fail("module", _check.show(module), "a callable", "pass a torch module", TypeError)
+    if call is positional:
+        _callable_so(torch, module, labels is not None)
     row = extent(shape)
     where, numbers = _place(torch, module, device, dtype, coordinates.parameterization == "edm")
     weight = _check.number(guidance, "guidance")
@@ -96,6 +99,28 @@ def extent(shape: Any) -> tuple[int, ...]:
             TypeError,
         )
     return tuple(_check.integer(n, "shape", low=1) for n in shape)
+
+
+def _callable_so(torch: Any, module: Any, labelled: bool) -> None:
+    """Refuse a module that cannot be called as module(x, time), as far as its signature tells."""
+    own = isinstance(module, torch.nn.Module)
+    inside = own and type(module).__call__ is torch.nn.Module.__call__
+    try:
+        signature = inspect.signature(module.forward if inside else module)
+    except (TypeError, ValueError):
+        return
+    words = ("x", "time", "label") if labelled else ("x", "time")
+    try:
+        signature.bind(*words)
+    except TypeError as error:
+        _check.fail(
+            "module",
+            f"{getattr(module, '__name__', type(module).__name__)}, called with {signature} "
+            f"({error})",
+            f"one that is called as module({', '.join(words)})",
+            "wrap it in a function that is, and that calls it as it wants",
+            TypeError,
+        )
 
 
 def _place(torch: Any, module: Any, device: Any, dtype: Any, edm: bool) -> tuple[Any, Any]:

@@ -64,6 +64,8 @@ def from_torch(
     schedule : the process whose states x_t = α_t x̂ it sees. Without one it sees x̂ and σ.
     shape : of one row, (C, H, W) or (D,) or D. For "edm" from the module's `img_channels` and
         `img_resolution` unless given.
+    layout : of images, how the denoiser's rows run: "hwc" (pixel by pixel, as in all data sets of
+        `analytic.datasets`) or "chw" (a flattened tensor). Other shapes are taken as they are.
     time : what it is told: "t" (default with a schedule), "sigma" (default without), "log_sigma",
         "index", a number c for c t, or a callable of t (of σ without a schedule). What a
         callable returns in another dtype than float64 is handed on in that dtype.
@@ -195,6 +197,8 @@ def as_denoiser(
     null: Any = None,
     device: Any = None,
     batch: int | None = None,
+    dim: int | None = None,
+    argument: str = "thing",
 ) -> Denoiser:
     """Whatever a user may have for a denoiser, as one.
 
@@ -206,6 +210,8 @@ def as_denoiser(
     schedule : for a UNet2DModel, as for `from_diffusers`.
     shape, layout, labels, guidance, null, device, batch : as for `from_torch`; for a thing that is
         a denoiser already they have no meaning and are refused.
+    dim : D of rows (D,), for a net like EDM's that does not tell their shape; else without effect.
+    argument : what errors call the thing.
 
     Raises
     ------
@@ -229,17 +235,26 @@ def as_denoiser(
     if _is_unet(unet):
         if process is None:
             _check.fail(
-                "schedule",
-                "None",
-                "the process that a UNet2DModel was trained on",
-                "pass its scheduler, or use from_diffusers",
+                argument,
+                f"the {type(unet).__name__} of diffusers without a schedule",
+                "the process that it was trained on with it",
+                "use analytic.learned.from_diffusers, or pass the pipeline",
             )
         return from_diffusers(unet, process, **options)
     if schedule is None and _is_edm(thing):
+        if shape is None and shape_of(thing) is None:
+            if dim is None:
+                _check.fail(
+                    argument,
+                    f"{type(thing).__name__} without img_channels and img_resolution",
+                    "a net that tells the shape of a row, or shape with it",
+                    "use analytic.learned.from_torch with shape=(C, H, W) or D",
+                )
+            options["shape"] = dim
         return from_torch(thing, **options)
     if _is_module(thing):
         _check.fail(
-            "thing",
+            argument,
             f"the torch module {type(thing).__name__}, which does not tell what it returns",
             "a denoiser, or a module like EDM's",
             "use analytic.learned.from_torch with parameterization='x0', 'eps', 'v' or 'flow'",
@@ -247,7 +262,7 @@ def as_denoiser(
         )
     if not callable(thing):
         remedy = "pass OptimalDenoiser(points), a learned model, or a function of (x, σ)"
-        _check.fail("thing", _check.show(thing), "a callable (x, σ)", remedy, TypeError)
+        _check.fail(argument, _check.show(thing), "a callable (x, σ)", remedy, TypeError)
     for name, value in (options | {"schedule": schedule}).items():
         if value is not None and not (name in _NEUTRAL and value == _NEUTRAL[name]):
             _check.fail(

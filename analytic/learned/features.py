@@ -36,14 +36,13 @@ import os
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, grids
-from .._outcome import write_atomic
+from .._outcome import where, write_atomic
 from .._progress import bar
 from ..points import PointSet, as_points
 
@@ -121,7 +120,8 @@ class RandomFeatureDenoiser:
         Parameters
         ----------
         points : `PointSet` or (N, D) array.
-        sigmas : (T,) decreasing levels > 0; by default 24 of EDM's grid from 80 to 0.002.
+        sigmas : (T,) decreasing levels > 0; by default 24 of EDM's grid over
+            `grids.noise_range` of the data: 80 to 0.002 for data of order one.
         n_features : K ≥ 1 cosines. Models with the same seed are nested: more features add.
         ridge : ρ > 0, beside features of mean square ½. Below about 1e-12 rounding shows.
         seed : non-negative integer.
@@ -133,9 +133,10 @@ class RandomFeatureDenoiser:
             for bad levels, counts, ridges, seeds and frequencies.
         """
         data = as_points(points)
-        grid = (
-            grids.polynomial(24) if sigmas is None else grids.validate(np.append(sigmas, 0.0))[:-1]
-        )
+        if sigmas is None:
+            grid = grids.polynomial(24, *grids.noise_range(data))
+        else:
+            grid = grids.validate(np.append(sigmas, 0.0))[:-1]
         count = _check.integer(n_features, "n_features", low=1)
         small = _check.number(ridge, "ridge", low=0.0, open_low=True)
         low, high = _ends(frequencies)
@@ -151,6 +152,7 @@ class RandomFeatureDenoiser:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to an ``.npz`` of plain numbers, whole or not at all; see `load`."""
+        target = where(path)
         buffer = io.BytesIO()
         np.savez(
             buffer,
@@ -163,7 +165,7 @@ class RandomFeatureDenoiser:
             phases=np.stack([level.phases for level in self.levels]),
             readout=np.stack([level.readout for level in self.levels]),
         )
-        write_atomic(path, buffer.getvalue())
+        write_atomic(target, buffer.getvalue())
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> RandomFeatureDenoiser:
@@ -174,8 +176,9 @@ class RandomFeatureDenoiser:
         ValueError
             for other files, damaged or truncated ones, and pickles.
         """
+        target = where(path)
         try:
-            with np.load(Path(path), allow_pickle=False) as archive:
+            with np.load(target, allow_pickle=False) as archive:
                 return _restore({name: archive[name] for name in ("kind", *_ARRAYS)})
         except (ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
             _check.fail(

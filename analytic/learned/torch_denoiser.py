@@ -16,12 +16,13 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from ..denoisers import NotFinite
 from ..noise import NoiseSchedule
 from . import _layout
 from ._torch import require
@@ -96,11 +97,13 @@ class TorchDenoiser:
     def __call__(self, x: Any, sigma: Any) -> NDArray[Any]:
         """D(x; σ), of x's shape and dtype.
 
+        NaN in rows that the module's dtype cannot hold, or for which it gives no finite output.
+
         Raises
         ------
         ValueError, TypeError
-            for bad input, levels that the schedule does not reach, and output of the wrong
-            kind, shape or device or that is not finite.
+            for bad input, levels that the schedule does not reach, output of the wrong kind,
+            shape or device, and where all rows would be NaN.
         MemoryError
             where one row is too much.
         """
@@ -123,6 +126,8 @@ class TorchDenoiser:
                 if self.guidance != 1:
                     free = self._denoised(torch, batch, level, seen, time, self.null)
                     result = free + self.guidance * (result - free)
+        if np.isnan(result).any(axis=1).all():
+            self._lost(torch, seen, level)
         return result.reshape(shape).astype(dtype, copy=False)
 
     def _denoised(
@@ -133,7 +138,7 @@ class TorchDenoiser:
         while done < len(x):
             rows = self.limit[0]
             part = slice(done, done + rows)
-            answer = self._attempt(torch, seen[part], time[part], level[part], label)
+            answer = self._attempt(torch, seen[part], time[part], label)
             if answer is None:
                 self._halve(torch, min(rows, len(x) - done))
                 continue
@@ -141,43 +146,49 @@ class TorchDenoiser:
             done += rows
         return self.frame.denoised(x, outputs, level)
 
-    def _attempt(
-        self, torch: Any, seen: Floats, time: Any, level: Floats, label: Any
-    ) -> Floats | None:
+    def _attempt(self, torch: Any, seen: Floats, time: Any, label: Any) -> Floats | None:
         """(rows, D) output for one batch; None if memory ran out."""
         try:
             x = self._put(torch, _layout.images(seen, self.shape, self.layout))
-            if not torch.isfinite(x).all():
-                _check.fail(
-                    "x",
-                    f"|x| up to {np.abs(seen).max():g} in the module's coordinates",
-                    f"numbers that {self.dtype} can hold",
-                    "take a lower σ, or a wider dtype",
-                )
+            held = torch.isfinite(x).flatten(1).all(1)
+            # the module is not asked about what it could not tell from infinity
+            x[~held] = 0
             classes = None
             if label is not None:
                 classes = self._put(torch, np.broadcast_to(label, (len(x), *label.shape)))
             found = self.call(self.module, x, self._put(torch, time), classes)
             self._inspect(torch, found, x)
             answer = _layout.rows(found.cpu().double().numpy(), self.layout)
+            good = held.cpu().numpy() & np.isfinite(answer).all(axis=1)
         except (RuntimeError, MemoryError) as error:
             if not _exhausted(torch, error):
                 raise
             return None
-        wrong = ~np.isfinite(answer).all(axis=1)
-        if wrong.any():
+        return np.where(good[:, None], answer, np.nan)
+
+    def _lost(self, torch: Any, seen: Floats, level: Floats) -> NoReturn:
+        """Says why no row has an answer."""
+        least = np.abs(seen).max(axis=1).min()
+        if least > torch.finfo(self.dtype).max:
             _check.fail(
-                "module",
-                f"NaN or infinite output in {wrong.sum()} of {len(answer)} rows, "
-                f"at sigma = {level[wrong][0]:g}",
-                "finite numbers",
-                "keep σ within what it was trained on, or use a wider dtype",
+                "x",
+                f"|x| of {least:g} and more in the module's coordinates",
+                f"numbers that {self.dtype} can hold",
+                "take a lower σ, or a wider dtype",
+                NotFinite,
             )
-        return np.asarray(answer)
+        _check.fail(
+            "module",
+            f"NaN or infinite output in all rows ({len(seen)}), at sigma = {level[0]:g}",
+            "finite numbers",
+            "keep σ within what it was trained on, or use a wider dtype",
+            NotFinite,
+        )
 
     def _put(self, torch: Any, values: NDArray[Any]) -> Any:
         """An array as a tensor for the module: float64 in its dtype, other kinds as they are."""
-        tensor = torch.from_numpy(np.require(values, requirements=["C", "W"]))
+        # a copy: a module may work in place, and be called again with the same numbers
+        tensor = torch.from_numpy(np.array(values, order="C"))
         return tensor.to(self.dtype if tensor.dtype == torch.float64 else tensor.dtype).to(
             self.device
         )

@@ -20,14 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from .._outcome import write_atomic
+from .._outcome import where, write_atomic
+from ..points import known_label
 from . import networks
 from ._torch import require
 from .adapters import from_torch
 from .features import RandomFeatureDenoiser
 from .torch_denoiser import TorchDenoiser
 
-__all__ = ["Losses", "TrainedDenoiser", "load", "read_torch", "where", "write_torch"]
+__all__ = ["Losses", "TrainedDenoiser", "load", "read_torch", "write_torch"]
 
 Floats = NDArray[np.float64]
 
@@ -109,16 +110,18 @@ class TrainedDenoiser:
         ValueError
             for a model that was trained without labels, and for labels that it has not seen.
         """
-        if label is not None and label not in self.classes:
-            known = ", ".join(map(repr, self.classes[:20]))
+        if label is None:
+            return replace(self, denoiser=_wrapped(self.module, self.settings), label=None)
+        if not self.classes:
             _check.fail(
                 "label",
                 _check.show(label),
-                f"one of {known}" if known else "None, as this model knows no classes",
+                "None, as this model knows no classes",
                 "train with labels=True on points with labels",
             )
-        index = None if label is None else self.classes.index(label)
-        return replace(self, denoiser=_wrapped(self.module, self.settings, index), label=label)
+        known = known_label(label, self.classes, "train on points with this label")
+        index = self.classes.index(known)
+        return replace(self, denoiser=_wrapped(self.module, self.settings, index), label=known)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file that `load` reads; whole or not at all."""
@@ -176,18 +179,6 @@ def _restore(content: Mapping[str, Any]) -> TrainedDenoiser:
     )
     model = TrainedDenoiser.of(module, losses, settings, tuple(content["classes"]))
     return model.given(content["label"])
-
-
-def where(path: Any, argument: str = "path") -> Path:
-    """A path to a file in a folder that is there."""
-    if not isinstance(path, (str, os.PathLike)):
-        _check.fail(
-            argument, _check.show(path), "a path", "pass a string or a pathlib.Path", TypeError
-        )
-    target = Path(path)
-    if not target.parent.is_dir() or target.is_dir():
-        _check.fail(argument, repr(str(path)), "a file in an existing folder", "make the folder")
-    return target
 
 
 def write_torch(path: Path, content: Mapping[str, Any]) -> None:

@@ -33,14 +33,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _check
+from .. import _check, grids
+from .._outcome import where
 from .._progress import bar
 from ..points import PointSet, as_points
 from . import _layout, networks
 from ._run import Batch, Recipe, Run
 from ._torch import require
 from .levels import Levels, LogNormal, LogUniform, draw
-from .trained import Losses, TrainedDenoiser, where
+from .trained import Losses, TrainedDenoiser
 
 __all__ = ["train_conv", "train_mlp"]
 
@@ -79,9 +80,9 @@ def train_mlp(
         "cosine" (falls to 0) or "constant".
     half_life : steps in which averaged weights forget half; at most a 20th of the steps so far.
         0 for no averages.
-    levels : where noise levels come from: `LogUniform` (default, from 0.001 to 160, twice beyond
-        EDM's sampling range at both ends), `LogNormal` (EDM's, scaled to the data), or a
-        function (rng, n) -> (n,).
+    levels : where noise levels come from: `LogUniform` (default, twice beyond `grids.noise_range`
+        of the data at both ends: from 0.001 to 160 for data of order one), `LogNormal` (EDM's,
+        scaled to the data), or a function (rng, n) -> (n,).
     labels : train a class-conditional model on the labels of the points, `given(label)`.
     label_dropout : probability with which a label is hidden, so that the same model serves
         without one.
@@ -162,7 +163,8 @@ def train_conv(
 def _levels(levels: Any, data: PointSet) -> Levels:
     """The distribution asked for, scaled to the data where it is EDM's."""
     if levels is None:
-        return LogUniform()
+        high, low = grids.noise_range(data)
+        return LogUniform(low / 2, 2 * high)
     if isinstance(levels, LogNormal) and levels.sigma_data is None:
         return replace(levels, sigma_data=data.scale or 1.0)
     return levels

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 from ..compare import FORWARD, LEARNED, Comparison, Loss, Setting
+from ..compare._comparison import ratio
 from ._style import (
     BOUND,
     DENOISING,
@@ -175,12 +176,11 @@ def memorisation(comparison: Comparison, *, ax: Axes | None = None, legend: bool
     end memorised where it is below 1/3; beside it that of data points among themselves.
     """
     ends, between = comparison.ends, comparison.between
-    with np.errstate(invalid="ignore"):
-        curves = {
-            "ends of the model": ends["model"].ratio,
-            "ends of the optimum": ends["optimal"].ratio,
-            "data among themselves": between[:, 0] / between[:, 1],
-        }
+    curves = {
+        "ends of the model": ends["model"].ratio,
+        "ends of the optimum": ends["optimal"].ratio,
+        "data among themselves": ratio(*between.T),
+    }
     looks = (SAMPLING, DENOISING, OTHERS[3])
     with canvas(ax) as axes:
         for (name, values), look in zip(curves.items(), looks, strict=True):
