@@ -36,6 +36,8 @@ from .comparisons import (
     score_deviation,
     theorem_fraction,
 )
+from .decisions import certificate_scatter, curves_by, jump_curves, perplexity_curve
+from .fields import basin_map, likelihood_ball, plane_paths
 from .paths import geometry_curves, pca_view, trajectories_2d
 from .pictures import image_rows
 from .verdicts import claim_figure, evidence
@@ -50,19 +52,26 @@ __all__ = [
     "SAMPLING",
     "Look",
     "Row",
+    "basin_map",
     "canvas",
+    "certificate_scatter",
     "claim_figure",
     "comparison_figure",
+    "curves_by",
     "encode",
     "evidence",
     "figure",
     "geometry_curves",
     "image_rows",
+    "jump_curves",
+    "likelihood_ball",
     "looks_of",
     "loss_split",
     "memorisation",
     "numbers",
     "pca_view",
+    "perplexity_curve",
+    "plane_paths",
     "save",
     "score_deviation",
     "shared_legend",
