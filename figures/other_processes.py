@@ -29,9 +29,9 @@ def compute(lab: gallery.Lab) -> dict[str, Any]:
     sigmas = an.grids.polynomial(LEVELS, HIGH, LOW)
     start = lab.start(COUNT)
     flow = an.integrate(
-        lab.denoiser, start, HIGH, LOW, save_at=sigmas, rtol=1e-9, atol=1e-11, estimate_error=False
+        lab.denoiser, start, HIGH, 0.0, save_at=sigmas, rtol=1e-9, atol=1e-11, estimate_error=False
     )
-    found: dict[str, Any] = {"sigmas": sigmas, "flow": flow.states}
+    found: dict[str, Any] = {"sigmas": sigmas, "flow": flow.states[:-1], "end": flow.final}
     for name in NAMES:
         schedule = getattr(an.NoiseSchedule, name)()
         times, states = _own(schedule, lab.denoiser, start, sigmas)
@@ -43,9 +43,10 @@ def compute(lab: gallery.Lab) -> dict[str, Any]:
 def draw(found: dict[str, Any], lab: gallery.Lab) -> Figure:
     """Own coordinates above, those of the flow below."""
     looks = dict(zip(NAMES.values(), (plotting.OTHERS[k] for k in (0, 2, 4, 3)), strict=True))
+    looks["VE, sampling x"] = plotting.SAMPLING
     each = {label: found[name] for name, label in NAMES.items()}
     flow = {"VE, sampling x": found["flow"]}
-    levels, end = found["sigmas"], found["flow"][-1]
+    levels, end = found["sigmas"], found["end"]
     away = "distance to the end (data units)"
 
     def distances(paths: dict[str, Any]) -> dict[str, Any]:
@@ -56,8 +57,15 @@ def draw(found: dict[str, Any], lab: gallery.Lab) -> Figure:
         grid = figure.subplots(2, 2, width_ratios=[3, 4])
         own = {label: path["states"] for label, path in each.items()}
         mapped = flow | {label: path["mapped"] for label, path in each.items()}
-        for axes, paths in zip(grid[:, 0], (own, mapped), strict=True):
-            plotting.plane_paths(paths, lab.data, ax=axes, looks=looks, limit=2.0, legend=False)
+        for axes, paths, limit in zip(grid[:, 0], (own, mapped), (1.3, 2.0), strict=True):
+            plotting.plane_paths(
+                paths,
+                lab.data,
+                ax=axes,
+                looks={k: looks[k] for k in paths},
+                limit=limit,
+                legend=False,
+            )
         plotting.curves_by(
             {label: path["times"] for label, path in each.items()},
             distances(own),
@@ -79,6 +87,7 @@ def draw(found: dict[str, Any], lab: gallery.Lab) -> Figure:
             legend=False,
         )
         grid[1, 1].set(xscale="log", yscale="log", xlim=(HIGH, LOW))
+        plotting._style.thin_ticks(grid[1, 1])
         for axes, title in zip(grid[:, 0], ("own coordinates $x_t$", "$x_t/α_t$"), strict=True):
             axes.set_title(title)
         plotting.shared_legend(figure, plotting.PAGE)

@@ -92,7 +92,15 @@ def plane_paths(
     low, high = seen.min(axis=0), seen.max(axis=0)
     centre, half = (low + high) / 2, reach * float((high - low).max() / 2 or 1.0)
     with canvas(ax, height=COLUMN) as axes:
-        axes.scatter(*seen.T, s=4, color=DATA.color, linewidths=0, label="data", rasterized=True)
+        axes.scatter(
+            seen[:, 0],
+            seen[:, 1],
+            s=4,
+            color=DATA.color,
+            linewidths=0,
+            label="data",
+            rasterized=True,
+        )
         for level, (label, each) in enumerate(tables.items(), start=2):
             look = chosen[label]
             for k, path in enumerate(np.moveaxis(each, 1, 0)):
@@ -163,7 +171,15 @@ def likelihood_ball(
         )
         if points is not None:
             spread = _check.array(points, "points")
-            axes.scatter(*spread.T, s=4, color=DATA.color, linewidths=0, label="data", zorder=0.5)
+            axes.scatter(
+                spread[:, 0],
+                spread[:, 1],
+                s=4,
+                color=DATA.color,
+                linewidths=0,
+                label="data",
+                zorder=0.5,
+            )
         axes.plot(
             centre[0] + radius * np.cos(angle),
             centre[1] + radius * np.sin(angle),
@@ -238,7 +254,7 @@ def basin_map(index: Any, extent: Extent, *, ax: Axes | None = None, points: Any
         )
         if points is not None:
             spread = _check.array(points, "points")
-            axes.scatter(*spread.T, s=2, color="black", linewidths=0, label="data")
+            axes.scatter(spread[:, 0], spread[:, 1], s=2, color="black", linewidths=0, label="data")
         axes.set_aspect("equal")
         axes.set_xlim(left, right)
         axes.set_ylim(lower, upper)
