@@ -36,6 +36,8 @@ from .comparisons import (
     score_deviation,
     theorem_fraction,
 )
+from .decisions import certificate_scatter, curves_by, jump_curves, perplexity_curve
+from .fields import basin_map, likelihood_ball, plane_paths
 from .paths import geometry_curves, pca_view, trajectories_2d
 from .pictures import image_rows
 from .sizes import throughput, width_curves
@@ -52,9 +54,12 @@ __all__ = [
     "SAMPLING",
     "Look",
     "Row",
+    "basin_map",
     "canvas",
+    "certificate_scatter",
     "claim_figure",
     "comparison_figure",
+    "curves_by",
     "encode",
     "evidence",
     "figure",
@@ -63,11 +68,15 @@ __all__ = [
     "grid_error",
     "grid_levels",
     "image_rows",
+    "jump_curves",
+    "likelihood_ball",
     "looks_of",
     "loss_split",
     "memorisation",
     "numbers",
     "pca_view",
+    "perplexity_curve",
+    "plane_paths",
     "save",
     "score_deviation",
     "shared_legend",
