@@ -56,6 +56,7 @@ ROOMS = (
     "claims",
     "plotting",
     "gallery",
+    "explore",
     "testing",
     "cli",
     "__main__",
