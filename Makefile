@@ -6,13 +6,16 @@ STAMP := $(VENV)/.installed
 TORCH := $(VENV)/.installed-torch
 OUT ?= analytic-report
 
-.PHONY: verify test test-unpinned lint format figures bench bench-full clean
+.PHONY: verify test test-browser test-unpinned lint format figures bench bench-full clean
 
 verify: $(STAMP)  ## check the theory on digits, two moons and 8 Gaussians, and say where the report is
 	$(BIN)/analytic verify --out $(OUT)
 
 test: $(TORCH)  ## all tests; installs PyTorch and diffusers, which nothing else here needs
 	$(BIN)/python -m pytest
+
+test-browser: $(STAMP)  ## the interactive page in a real headless Chromium; skipped where there is none
+	$(BIN)/python -m pytest -m browser
 
 lint: $(STAMP)  ## lint, format and types
 	$(BIN)/ruff check .

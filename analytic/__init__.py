@@ -40,6 +40,7 @@ from .denoisers import (
     SmoothedDenoiser,
     Spliced,
 )
+from .explore import explore
 from .flow import encode, integrate
 from .meanshift import mean_shift, modes
 from .noise import NoiseSchedule, noise
@@ -76,6 +77,7 @@ __all__ = [
     "decode",
     "distill",
     "encode",
+    "explore",
     "geometry",
     "grids",
     "integrate",

@@ -4,12 +4,14 @@
                     [--model MODULE:OBJECT|FILE]
     analytic explain CLAIM
     analytic figures [NAMES] [--data NAME|FILE ...] [--model MODULE:OBJECT|FILE] [--out DIR]
+    analytic explore [--data NAME|FILE] [--n N] [--out FILE.html]
     analytic audit SOLVER|MODULE:FUNCTION [--data NAME|FILE] [--order K] [--nfe K] [--json FILE]
 
 `verify` checks the claims on data sets and writes `report.json`, a
 self-contained `report.html`, and PDF and PNG figures. Exit codes: 0 every
 theorem holds, 1 one fails, 2 bad input, 130 interrupted. With `--model` claims about learned
 and about any denoisers are checked on it, and the report compares it with the optimum.
+`explore` writes an interactive page about a data set, one file that opens offline.
 `audit` measures a sampler against the exact flow: 0 no promise is broken, 1 one is.
 """
 
@@ -32,6 +34,7 @@ from ._workers import run
 from .audit import audit
 from .claims import Subject, explain, registry, select, units, verify
 from .denoisers import OptimalDenoiser
+from .explore import explore
 from .grids import noise_range
 from .kernels import threads
 from .points import PointSet
@@ -41,6 +44,8 @@ __all__ = ["main"]
 
 DEFAULT_DATA = "digits,two_moons,eight_gaussians"
 FEW_FIGURES = 5
+EXPLORED = 200
+"""Points of an interactive page unless told otherwise."""
 UNFINISHED = ".unfinished"
 """Folder in the report's in which the verdicts of an interrupted run wait for the next one."""
 
@@ -131,6 +136,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     draw.set_defaults(run=_figures)
 
+    look = verbs.add_parser(
+        "explore",
+        help="write an interactive page: drag a start, slide the noise level",
+        description="Write an interactive page about a data set: drag a start, slide the noise "
+        "level, see exact paths, density, basins and certificate. One file that opens offline.",
+    )
+    look.add_argument("--data", default="two_moons", help="a data set or a file, as for verify")
+    look.add_argument("--n", type=int, help=f"number of points (default: {EXPLORED} at most)")
+    look.add_argument("--seed", type=int, default=0, help="that points are drawn with (default: 0)")
+    look.add_argument("--sigma-max", type=float, help="level of the start (default: 80 units)")
+    look.add_argument("--sigma-min", type=float, help="last level but 0 (default: 0.002)")
+    look.add_argument(
+        "--levels", type=int, default=65, help="positions of the slider (default: %(default)s)"
+    )
+    look.add_argument("--grid", type=int, help="starts along each side of the map of basins")
+    look.add_argument(
+        "--out",
+        type=Path,
+        default=Path("explore.html"),
+        help="the file to write (default: %(default)s)",
+    )
+    look.set_defaults(run=_explore)
+
     test = verbs.add_parser(
         "audit",
         help="measure a sampler against the exact flow",
@@ -168,6 +196,29 @@ def _figures(options: argparse.Namespace) -> int:
         return 0
     _writable(options.out)
     gallery.asked(options, names=options.names, jobs=options.jobs)
+    return 0
+
+
+def _explore(options: argparse.Namespace) -> int:
+    seed = _check.seed(options.seed, "--seed")
+    _writable(options.out.parent)
+    data = datasets.resolve(options.data, n=options.n, seed=seed, progress=True)
+    if options.n is None and len(data) > EXPLORED:
+        # toys of their own size, of a file as many of its points
+        data = datasets.resolve(options.data, n=EXPLORED, seed=seed, progress=True)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    written = explore(
+        data,
+        options.out,
+        sigma_max=options.sigma_max,
+        sigma_min=options.sigma_min,
+        levels=options.levels,
+        grid=options.grid,
+        seed=seed,
+        progress=True,
+    )
+    size = written.stat().st_size / 1e6
+    print(f"{data.name}, {len(data)} points: {written} ({size:.1f} MB); open it in a browser")
     return 0
 
 

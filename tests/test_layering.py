@@ -57,6 +57,7 @@ ROOMS = (
     "claims",
     "plotting",
     "gallery",
+    "explore",
     "testing",
     "cli",
     "__main__",
