@@ -359,7 +359,6 @@ def test_starts_whose_paths_do_not_stay_finite_are_left_out_and_counted() -> Non
 
 @pytest.mark.parametrize("solver", ["heun", "exact"])
 def test_torch_modules_that_diverge_somewhere_lose_these_starts(solver: str) -> None:
-    """The last path that is followed is one that diverges."""
     torch = pytest.importorskip("torch")
     points = cloud(20, 2)
     D = an.OptimalDenoiser(points)
