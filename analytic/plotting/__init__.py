@@ -19,6 +19,8 @@ from ._style import (
     COLUMN,
     DATA,
     DENOISING,
+    LEARNED,
+    NOISE,
     OTHERS,
     PAGE,
     SAMPLING,
@@ -38,6 +40,7 @@ from .comparisons import (
 )
 from .paths import geometry_curves, pca_view, trajectories_2d
 from .pictures import image_rows
+from .shapes import boomerang, density_contours, variance_spectrum
 from .verdicts import claim_figure, evidence
 
 __all__ = [
@@ -45,14 +48,18 @@ __all__ = [
     "COLUMN",
     "DATA",
     "DENOISING",
+    "LEARNED",
+    "NOISE",
     "OTHERS",
     "PAGE",
     "SAMPLING",
     "Look",
     "Row",
+    "boomerang",
     "canvas",
     "claim_figure",
     "comparison_figure",
+    "density_contours",
     "encode",
     "evidence",
     "figure",
@@ -70,4 +77,5 @@ __all__ = [
     "theorem_fraction",
     "to_csv",
     "trajectories_2d",
+    "variance_spectrum",
 ]
