@@ -26,8 +26,8 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-figures: $(STAMP)  ## every figure, as PDF and PNG, into figures/out
-	for script in figures/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+figures: $(STAMP)  ## every figure, as PDF and PNG with its numbers as CSV, into figures/out
+	$(BIN)/analytic figures --out figures/out
 
 bench: $(STAMP)  ## a short table of the denoiser beside whatever else is installed
 	$(BIN)/python -m benchmarks.run --group short

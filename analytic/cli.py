@@ -129,6 +129,11 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("--list", action="store_true", help="say what there is, and draw nothing")
     gallery.options(draw)
     draw.add_argument(
+        "--gallery",
+        action="store_true",
+        help="also write README.md and thumbnails of the figures beside their scripts",
+    )
+    draw.add_argument(
         "--jobs",
         type=int,
         default=threads.get_num_threads(),
@@ -195,7 +200,17 @@ def _figures(options: argparse.Namespace) -> int:
             print(f"{script.name:24} {script.title}\n{'':24} {script.path}")
         return 0
     _writable(options.out)
-    gallery.asked(options, names=options.names, jobs=options.jobs)
+    if options.gallery and (options.names or "png" not in options.format):
+        _check.fail("--gallery", "some figures or no png", "all, as png", "leave NAMES out")
+    made = gallery.asked(options, names=options.names, jobs=options.jobs)
+    if options.gallery:
+        first = {each.name: each.paths for each in reversed(made) if each.paths}
+        found = [each for each in gallery.scripts() if each.name in first]
+        pictures = [
+            (each, next(path for path in first[each.name] if path.suffix == ".png"))
+            for each in found
+        ]
+        print(gallery.page(pictures, found[0].path.parent)[0])
     return 0
 
 

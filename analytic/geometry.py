@@ -46,9 +46,15 @@ __all__ = [
     "magnitudes",
     "pca",
     "pca_spectrum",
+    "principal",
 ]
 
 Floats = NDArray[np.float64]
+
+BLOCK = 1 << 20
+"""Numbers worked on at a time."""
+DENSE = 512
+"""Dimension up to which a covariance is written out."""
 
 
 class Spectrum(NamedTuple):
@@ -171,6 +177,48 @@ def pca_spectrum(states: Any) -> Floats:
     """(B, min(T, D)) share of each trajectory's variance along its principal components."""
     x = _states(states)
     return pca(x, min(x.shape[0], x.shape[2])).explained
+
+
+def principal(points: Any, components: int, weights: Any = None) -> tuple[Floats, Floats]:
+    """Leading principal directions (K, D) of points (N, D), and their shares (K,) of the variance.
+
+    A direction's largest entry is positive. Weights (N,) sum to 1, by default all the same. Of
+    large sets the directions are found by iteration (ARPACK), without a matrix of D by D.
+    """
+    x = _check.array(points, "points")
+    if x.ndim != 2:
+        _check.fail("points", f"shape {x.shape}", "(N, D)", "pass one point per row")
+    rows, dim = x.shape
+    mass = np.full(rows, 1 / rows) if weights is None else _check.array(weights, "weights")
+    if mass.shape != (rows,):
+        _check.fail("weights", f"shape {mass.shape}", f"({rows},)", "give one per point")
+    count = _check.integer(components, "components", low=1, high=dim, remedy="at most D")
+    mean = mass @ x
+    blocks = range(0, rows, max(1, BLOCK // dim))
+    total = float(
+        sum(
+            mass[k : k + blocks.step] @ np.square(x[k : k + blocks.step] - mean).sum(axis=1)
+            for k in blocks
+        )
+    )
+    if dim > DENSE and count < dim:
+        from scipy.sparse.linalg import LinearOperator, eigsh
+
+        def covariance(v: Any) -> Any:
+            seen = x @ v.ravel() - mean @ v.ravel()
+            return (mass * seen) @ x
+
+        operator = LinearOperator((dim, dim), matvec=covariance, dtype=np.float64)
+        values, vectors = eigsh(operator, k=count, v0=np.ones(dim), tol=1e-8)
+    else:
+        centred = (x - mean) * np.sqrt(mass)[:, None]
+        values, vectors = np.linalg.eigh(centred.T @ centred)
+        total = float(values.sum())
+    order = np.argsort(values)[::-1][:count]
+    basis = vectors[:, order].T
+    largest = np.abs(basis).argmax(axis=1)
+    basis = basis * np.sign(basis[np.arange(count), largest])[:, None]
+    return basis, np.maximum(values[order] / total if total > 0 else np.zeros(count), 0.0)
 
 
 def frenet(velocity: Any, acceleration: Any, jerk: Any) -> Frenet:

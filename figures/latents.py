@@ -70,7 +70,7 @@ def draw(found: dict[str, Any], lab: gallery.Lab) -> Figure:
                 ax=axes,
                 xlabel="share λ",
                 ylabel=f"{coordinate} of the end (data units)",
-                looks=looks | {learned: plotting._style.LEARNED},
+                looks=looks | {learned: plotting.LEARNED},
                 jumps=True,
                 legend=False,
             )

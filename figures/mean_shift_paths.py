@@ -52,7 +52,7 @@ def draw(found: dict[str, Any], lab: gallery.Lab) -> Figure:
     """A panel for each kind."""
     shift = {"mean shift": plotting.OTHERS[0], "annealed mean shift": plotting.OTHERS[4]}
     shift = {name: each._replace(linestyle="-") for name, each in shift.items()}
-    looks = shift | {lab.learned: plotting._style.LEARNED}
+    looks = shift | {lab.learned: plotting.LEARNED}
     panels = (
         (f"mean shift, h = {found['bandwidth']:.2g}", {"mean shift": found["fixed"]}),
         ("annealed mean shift", {"annealed mean shift": found["annealed"]}),

@@ -52,7 +52,7 @@ def compute(lab: gallery.Lab) -> dict[str, Any]:
 def draw(found: dict[str, Any], lab: gallery.Lab) -> Figure:
     """Distances against σ and against evaluations; pictures if the data are some."""
     exact, followed = lab.exact(), lab.followed()
-    pink, jump = plotting._style.LEARNED, f"jump, {lab.learned}"
+    pink, jump = plotting.LEARNED, f"jump, {lab.learned}"
     shape = gallery.image_shape(lab.data)
     with plotting.theme():
         figure = plotting.figure(plotting.PAGE, 2.9 if shape is None else 5.0)

@@ -87,7 +87,7 @@ def draw(found: dict[str, Any], lab: gallery.Lab) -> Figure:
             legend=False,
         )
         grid[1, 1].set(xscale="log", yscale="log", xlim=(HIGH, LOW))
-        plotting._style.thin_ticks(grid[1, 1])
+        plotting.thin_ticks(grid[1, 1])
         for axes, title in zip(grid[:, 0], ("own coordinates $x_t$", "$x_t/α_t$"), strict=True):
             axes.set_title(title)
         plotting.shared_legend(figure, plotting.PAGE)

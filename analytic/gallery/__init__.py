@@ -5,7 +5,8 @@ A figure is a script whose docstring is its title and caption. It defines
     NEEDS = "data" | "plane" | "images" | "nothing"     the sets it can be drawn for
     DATA = ("two_moons", "digits")                      those it is drawn for by default
     READS = ()                                          files it reads, from its own folder
-    compute(lab: Lab) -> dict                           arrays, numbers and texts, nested at will
+    compute(lab: Lab) -> dict                           arrays, numbers and texts, nested at will;
+                                                        or raises Unfit where there is no figure
     draw(found: dict, lab: Lab) -> Figure               from these alone
     if __name__ == "__main__":
         gallery.main(__file__)
@@ -22,8 +23,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import multiprocessing
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,11 +39,24 @@ from .._outcome import write_atomic
 from .._progress import Advance
 from .._workers import run
 from ..points import as_points
-from ._kept import Kept, flat, nested
-from ._lab import Lab, image_shape
-from ._script import NEEDS, Script, scripts
+from ._kept import Kept
+from ._lab import Lab, Unfit, image_shape
+from ._page import page
+from ._script import Script, scripts
 
-__all__ = ["Lab", "Made", "Script", "asked", "image_shape", "main", "make", "options", "scripts"]
+__all__ = [
+    "Lab",
+    "Made",
+    "Script",
+    "Unfit",
+    "asked",
+    "image_shape",
+    "main",
+    "make",
+    "options",
+    "page",
+    "scripts",
+]
 
 KEPT, STAMPS = ".kept", ".made"
 """Folders beside the figures: what was computed, and what their files were made from."""
@@ -86,32 +102,36 @@ def make(
     Raises
     ------
     ValueError
-        for unknown figures, sets and formats, before anything is computed.
+        for unknown figures, sets and formats, and for two sets of one name, before anything is
+        computed or written.
+    ImportError
+        for a set that was named and needs what is not installed; sets that figures have by default
+        are left out instead, and the outcome says what to install.
     """
     chosen = scripts(names, folder)
-    kinds = tuple(_check.choice(each, "formats", ("pdf", "png")) for each in formats)
+    for script in chosen:
+        script.check()
+    kinds = tuple(dict.fromkeys(_check.choice(e, "formats", ("pdf", "png")) for e in formats))
     if not kinds:
         _check.fail("formats", "none", "pdf or png", "name one")
     processes = _check.integer(jobs, "jobs", low=1, high=1024)
-    place = Path(out)
-    order = _Order(place, model, kinds, n)
-    pairs = [(script, name) for script in chosen for name in _sets(script, data)]
-    sets = list(dict.fromkeys(name for _, name in pairs))
-    for name in filter(None, sets):
-        points = order.lab(name).data
-        if model is not None:
-            _named.model(model, points, make=False)
-    place.mkdir(parents=True, exist_ok=True)
-    # figures of one set follow each other, so that a worker has its denoiser at hand
-    pairs.sort(key=lambda pair: sets.index(pair[1]))
-    due = [pair for pair in pairs if order.state(*pair) is None]
-    if processes > 1 and len(due) > 1:
-        # what most of them share is computed before they part
-        for name in dict.fromkeys(name for _, name in due if name):
-            order.lab(name).exact()
-    items = [(script.path, name) for script, name in pairs]
-    few = processes if len(due) > FEW else 1
-    return run(order.fill, items, few, units=len(items), title="drawing figures")
+    try:
+        order = _Order(Path(out), model, kinds, n)
+        pairs = [(script, name) for script in chosen for name in _sets(script, data)]
+        sets = order.resolved(dict.fromkeys(name for _, name in pairs), named=bool(data))
+        missing = [Made(s.name, name, (), sets[name]) for s, name in pairs if sets.get(name)]
+        # figures of one set follow each other, so that a worker has its denoiser at hand
+        places = list(sets)
+        pairs = [pair for pair in pairs if sets.get(pair[1]) == ""]
+        pairs.sort(key=lambda pair: places.index(pair[1]))
+        order.out.mkdir(parents=True, exist_ok=True)
+        due = [pair for pair in pairs if order.state(*pair) is None]
+        items = [(script.path, name) for script, name in pairs]
+        few = processes if len(due) > FEW else 1
+        return run(order.fill, items, few, units=len(items), title="drawing figures") + missing
+    finally:
+        # sets are large, and a file may change until the next time
+        _lab_of.cache_clear()
 
 
 @dataclass(frozen=True)
@@ -125,7 +145,33 @@ class _Order:
 
     def lab(self, name: str) -> Lab:
         """What a set's scripts work with; the same one again in the same process."""
-        return _lab(name, self.n, self.model, self.out)
+        return _lab_of(name, self.n, self.model, self.out)
+
+    def resolved(self, names: Iterable[str], named: bool) -> dict[str, str]:
+        """Every set once, with "" or what it lacks; and the model tried on each of them."""
+        found: dict[str, str] = {}
+        for name in names:
+            try:
+                points = self.lab(name).data
+            except ImportError as error:
+                if named:
+                    raise
+                found[name] = str(error)
+                continue
+            same = [each for each in found if each and not found[each]]
+            same = [each for each in same if name and self.lab(each).data.name == points.name]
+            if not same:
+                found[name] = ""
+                if name and self.model is not None:
+                    _named.model(self.model, points, make=False)
+            elif self.lab(same[0]).key() != self.lab(name).key():
+                _check.fail(
+                    "data",
+                    f"{same[0]!r} and {name!r}, both called {points.name}",
+                    "sets of different names",
+                    "rename one of the files, or draw them into different folders",
+                )
+        return found
 
     def stem(self, script: Script, name: str) -> Path:
         """Path of a figure's files without their endings."""
@@ -150,22 +196,26 @@ class _Order:
         script, name = Script(item[0]), item[1]
         made = self.state(script, name)
         if made is None:
-            lab, stem = self.lab(name), self.stem(script, name)
-            _check_script(script)
-            found = _computed(script, lab)
-            figure = script.module.draw(found, lab)
-            plotting.save(figure, stem, self.formats)
-            write_atomic(
-                stem.with_name(stem.name + ".csv"), plotting.to_csv(plotting.numbers(figure))
-            )
-            files = _files(stem, self.formats)
-            stamp = {path.suffix: _digest(path) for path in files}
-            stamp["key"] = _stamp_key(script, lab)
-            (self.out / STAMPS).mkdir(exist_ok=True)
-            write_atomic(self.out / STAMPS / f"{stem.name}.json", json.dumps(stamp).encode())
-            made = Made(script.name, name, files)
+            try:
+                made = self._draw(script, name)
+            except Unfit as reason:
+                made = Made(script.name, name, (), str(reason))
         advance(1)
         return made
+
+    def _draw(self, script: Script, name: str) -> Made:
+        lab, stem = self.lab(name), self.stem(script, name)
+        found = _computed(script, lab)
+        figure = script.module.draw(found, lab)
+        plotting.save(figure, stem, self.formats)
+        write_atomic(stem.with_name(f"{stem.name}.csv"), plotting.to_csv(plotting.numbers(figure)))
+        files = _files(stem, self.formats)
+        # last of all, so that an interrupted figure is drawn again
+        stamp = {path.suffix: _digest(path) for path in files}
+        stamp["key"] = _stamp_key(script, lab)
+        (self.out / STAMPS).mkdir(exist_ok=True)
+        write_atomic(self.out / STAMPS / f"{stem.name}.json", json.dumps(stamp).encode())
+        return Made(script.name, name, files)
 
 
 def main(script: str, argv: Sequence[str] | None = None) -> list[Path]:
@@ -177,7 +227,12 @@ def main(script: str, argv: Sequence[str] | None = None) -> list[Path]:
     options(parser)
     parser.set_defaults(out=one.path.parent / "out")
     given = parser.parse_args(argv)
-    made = asked(given, names=[one.name], folder=one.path.parent)
+    try:
+        made = asked(given, names=[one.name], folder=one.path.parent)
+    except KeyboardInterrupt:
+        sys.exit("interrupted; finished files are whole, and the next run continues")
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+        sys.exit(f"{one.path.name}: error: {error}")
     return [path for each in made for path in each.paths]
 
 
@@ -215,7 +270,7 @@ def asked(given: argparse.Namespace, **more: Any) -> list[Made]:
         for path in each.paths:
             print(path, "" if each.outcome == "drawn" else f"({each.outcome})")
         if not each.paths:
-            print(f"{each.name}: {each.outcome}")
+            print(f"{each.name}: {each.outcome}", file=sys.stderr)
     return made
 
 
@@ -227,26 +282,18 @@ def _sets(script: Script, data: Sequence[str]) -> tuple[str, ...]:
 
 
 @cache
-def _lab(name: str, n: int | None, model: str | None, out: Path) -> Lab:
-    points = datasets.resolve(name, n=n, seed=0) if name else as_points(np.zeros((1, 1)))
-    return Lab(points, Kept(out / KEPT), model)
-
-
-def _check_script(script: Script) -> None:
-    _check.choice(script.needs, f"NEEDS of {script.path.name}", NEEDS)
-    for name in ("compute", "draw"):
-        if not callable(getattr(script.module, name, None)):
-            _check.fail(script.path.name, f"no function {name}", "one", "see analytic.gallery")
+def _lab_of(name: str, n: int | None, model: str | None, out: Path) -> Lab:
+    # bars of several processes would run into each other
+    alone = multiprocessing.parent_process() is None
+    if not name:
+        return Lab(as_points(np.zeros((1, 1))), Kept(out / KEPT), model, alone)
+    points = datasets.resolve(name, n=n, seed=0, progress=alone)
+    return Lab(points, Kept(out / KEPT), model, alone)
 
 
 def _computed(script: Script, lab: Lab) -> dict[str, Any]:
     key = lab.key(script.name, script.computed_by)
-    found = lab.kept.get(key)
-    if found is None:
-        result = script.module.compute(lab)
-        lab.kept.put(key, result)
-        found = nested(flat(result))
-    return found
+    return lab.kept.once(key, lambda: script.module.compute(lab))
 
 
 def _stamp_key(script: Script, lab: Lab) -> str:

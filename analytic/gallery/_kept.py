@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,18 @@ class Kept:
 
     folder: Path
 
+    def once(self, key: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """What is kept under a key, made first if need be, by one process at a time."""
+        found = self.get(key)
+        if found is None:
+            with self._turn(key):
+                found = self.get(key)
+                if found is None:
+                    result = make()
+                    self.put(key, result)
+                    found = nested(flat(result))
+        return found
+
     def get(self, key: str) -> dict[str, Any] | None:
         """What was put under a key; None if nothing that can be read."""
         try:
@@ -40,11 +53,31 @@ class Kept:
         np.savez(buffer, **arrays)
         write_atomic(self.folder / f"{key}.npz", buffer.getvalue())
 
+    @contextmanager
+    def _turn(self, key: str) -> Iterator[None]:
+        """Alone with a key among processes; without a wait where the system has no such locks."""
+        try:
+            import fcntl
+        except ImportError:  # pragma: no cover
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f".{key}.lock"
+        # the system gives the lock back when a process ends, however it ends
+        with path.open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
 
 def flat(found: Mapping[str, Any], before: str = "") -> dict[str, NDArray[Any]]:
     """Nested mappings as arrays by names joined with slashes."""
     result: dict[str, NDArray[Any]] = {}
     for name, value in found.items():
+        if "/" in _check.text(name, "a name in what compute returns"):
+            _check.fail(f"{before}{name}", "a slash", "a name without", "it would be a folder")
         if isinstance(value, Mapping):
             result |= flat(value, f"{before}{name}/")
         else:

@@ -23,16 +23,20 @@ from ..learned import RandomFeatureDenoiser
 from ..noise import noise
 from ..points import PointSet
 from ..trajectory import Collapse, Trajectory
-from ._kept import Kept, flat, nested
+from ._kept import Kept
 
-__all__ = ["Lab", "image_shape"]
+__all__ = ["Lab", "Unfit", "image_shape"]
 
 Floats = NDArray[np.float64]
 
 LARGE = 20_000_000
-"""Numbers in a set from which on figures take fewer and coarser paths."""
+"""Numbers in a set from which on figures take fewer and coarser paths, and fit no model."""
 MIN_SIDE = 4
 NOT_COMPUTING = ("plotting", "gallery", "cli.py", "report.py", "_html.py", "claims")
+
+
+class Unfit(Exception):
+    """Raised by a script's `compute` where there is nothing to show; says why in a few words."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Lab:
     kept: Kept
     model_name: str | None = None
     """MODULE:OBJECT or file; None for random features."""
+    progress: bool = False
+    """Whether long computations show a bar on a terminal."""
 
     @cached_property
     def denoiser(self) -> OptimalDenoiser:
@@ -51,17 +57,39 @@ class Lab:
 
     @cached_property
     def model(self) -> Denoiser:
-        """The learned denoiser: the user's, or random features trained in closed form."""
+        """The learned denoiser: the user's, or random features trained in closed form.
+
+        Raises
+        ------
+        Unfit
+            without a model of the user's, for a set too large to fit one while drawing.
+        """
         if self.model_name is not None:
             found = _named.model(self.model_name, self.data)
             assert found is not None
             return found
-        return RandomFeatureDenoiser.fit(self.data, n_features=512)
+        if not self.learnable:
+            raise Unfit(
+                f"it shows a learned denoiser, and {self.data.name} is too large to fit one here; "
+                "name yours with --model"
+            )
+        return RandomFeatureDenoiser.fit(self.data, n_features=512, progress=self.progress)
+
+    @property
+    def learnable(self) -> bool:
+        """Whether there is a `model`: the user's, or a set small enough to fit one."""
+        return self.model_name is not None or not self.large
 
     @property
     def learned(self) -> str:
         """What the model is, in words for a legend."""
-        return self.model_name or "random features"
+        name = self.model_name
+        return "random features" if name is None else Path(name).name
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """In words whose the `paths` are."""
+        return {"optimal": "optimal denoiser", "learned": self.learned}
 
     @property
     def large(self) -> bool:
@@ -90,6 +118,26 @@ class Lab:
         found = self.keep(_followed, count=count, seed=seed, levels=levels, also=tuple(also))
         return _trajectory(found)
 
+    def paths(
+        self, count: int = 48, seed: int = 1, *, levels: int = 200, also: Sequence[float] = ()
+    ) -> dict[str, Trajectory]:
+        """Paths of the "optimal" denoiser (`exact`), and where there is a model those of the
+        "learned" one from the same starts (`followed`).
+        """
+        found = {"optimal": self.exact(count, seed, levels=levels, also=also)}
+        if self.learnable:
+            found["learned"] = self.followed(count, seed, levels=levels, also=also)
+        return found
+
+    @cached_property
+    def halfway(self) -> float:
+        """σ of the exact paths where D is, in mean, half as far from their end as at the start:
+        there they bend.
+        """
+        path = self.exact()
+        distance = np.linalg.norm(path.denoised - path.final, axis=2).mean(axis=1)
+        return float(path.sigmas[np.argmax(distance <= distance[0] / 2)])
+
     def keep(self, function: Callable[..., Mapping[str, Any]], **parameters: Any) -> dict[str, Any]:
         """function(self, **parameters), computed once for the data, the model and the code.
 
@@ -97,12 +145,7 @@ class Lab:
         """
         name = f"{function.__module__}.{function.__qualname__}"
         key = self.key(name, json.dumps(plain(parameters), sort_keys=True))
-        found = self.kept.get(key)
-        if found is None:
-            result = function(self, **parameters)
-            self.kept.put(key, result)
-            found = nested(flat(result))
-        return found
+        return self.kept.once(key, lambda: function(self, **parameters))
 
     def key(self, *parts: str, drawn: bool = False) -> str:
         """A name for what depends on these parts, the data, the model and the package's code:
@@ -125,14 +168,17 @@ class Lab:
 
 
 def image_shape(data: PointSet) -> tuple[int, int, int] | None:
-    """(H, W, C) of data that are square pictures with values in about [-1, 1]; None if not.
+    """(H, W, C) of data that are square pictures with values in [-1, 1]; None if not.
 
-    Rows are pixels in row-major order, channels last, as `datasets` makes them.
+    Rows are pixels in row-major order, channels last, as `datasets` makes them. No dimension is a
+    square and three times a square, so the channels, one or three, follow from it.
     """
     for channels in (1, 3):
         side = math.isqrt(data.dim // channels)
-        if data.dim == side * side * channels and side >= MIN_SIDE and data.points.min() >= -1.01:
-            return (side, side, channels) if data.points.max() <= 1.01 else None
+        if data.dim == side * side * channels and side >= MIN_SIDE:
+            # pictures of low precision may be a little out of range
+            low, high = float(data.points.min()), float(data.points.max())
+            return (side, side, channels) if -1.01 <= low < high <= 1.01 else None
     return None
 
 
@@ -163,6 +209,7 @@ def _exact(lab: Lab, count: int, seed: int, levels: int, also: tuple[float, ...]
             atol=loose * 1e-3,
             save_at=at,
             estimate_error=False,
+            progress=lab.progress,
         )
     )
 
@@ -182,6 +229,7 @@ def _followed(
             atol=1e-6,
             save_at=at,
             estimate_error=False,
+            progress=lab.progress,
         )
     )
 

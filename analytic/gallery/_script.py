@@ -46,7 +46,10 @@ class Script:
     @cached_property
     def source(self) -> ast.Module:
         """Its syntax, known without running it."""
-        return ast.parse(self.path.read_text(encoding="utf-8"))
+        try:
+            return ast.parse(self.path.read_text(encoding="utf-8"))
+        except SyntaxError as error:
+            _check.fail(self.path.name, f"{error.msg} in line {error.lineno}", "Python", "mend it")
 
     @property
     def caption(self) -> str:
@@ -66,7 +69,9 @@ class Script:
     @property
     def sets(self) -> tuple[str, ...]:
         """Data sets that it is drawn for by default."""
-        return tuple(self._constant("DATA", ("two_moons", "digits")))
+        found = self._constant("DATA", ("two_moons", "digits"))
+        # a text would be a set for every letter
+        return (found,) if isinstance(found, str) else tuple(found)
 
     @property
     def computed_by(self) -> str:
@@ -88,12 +93,28 @@ class Script:
             found.update(path.read_bytes() if path.is_file() else b"none")
         return found.hexdigest()
 
+    def check(self) -> None:
+        """Refuse a script that is no figure, before anything is computed.
+
+        Raises
+        ------
+        ValueError, TypeError
+            naming what is missing or not among the choices.
+        """
+        _check.choice(self.needs, f"NEEDS of {self.path.name}", NEEDS)
+        for name in self.sets:
+            _check.text(name, f"DATA of {self.path.name}")
+        defined = {node.name for node in self.source.body if isinstance(node, ast.FunctionDef)}
+        for name in ("compute", "draw"):
+            if name not in defined:
+                _check.fail(self.path.name, f"no function {name}", "one", "see analytic.gallery")
+
     def unfit(self, data: PointSet) -> str | None:
         """Why it cannot be drawn for a set, or None."""
         if self.needs == "plane" and data.dim != 2:
             return f"it shows the plane, and {data.name} has D = {data.dim}"
         if self.needs == "images" and image_shape(data) is None:
-            return f"it shows images, and {data.name} has D = {data.dim}"
+            return f"it shows square images in [-1, 1], and {data.name} (D = {data.dim}) has none"
         return None
 
     def _constant(self, name: str, default: Any) -> Any:
@@ -101,7 +122,15 @@ class Script:
             if isinstance(node, ast.Assign) and any(
                 isinstance(target, ast.Name) and target.id == name for target in node.targets
             ):
-                return ast.literal_eval(node.value)
+                try:
+                    return ast.literal_eval(node.value)
+                except ValueError:
+                    _check.fail(
+                        f"{name} of {self.path.name}",
+                        "an expression",
+                        "constants",
+                        "write them out",
+                    )
         return default
 
 

@@ -19,6 +19,8 @@ from ._style import (
     COLUMN,
     DATA,
     DENOISING,
+    LEARNED,
+    NOISE,
     OTHERS,
     PAGE,
     SAMPLING,
@@ -28,6 +30,7 @@ from ._style import (
     looks_of,
     shared_legend,
     theme,
+    thin_ticks,
 )
 from .comparisons import (
     comparison_figure,
@@ -40,6 +43,7 @@ from .decisions import certificate_scatter, curves_by, jump_curves, perplexity_c
 from .fields import basin_map, likelihood_ball, plane_paths
 from .paths import geometry_curves, pca_view, trajectories_2d
 from .pictures import image_rows
+from .shapes import boomerang, density_contours, variance_spectrum
 from .sizes import throughput, width_curves
 from .solvers import gamma_factors, grid_error, grid_levels, solver_error
 from .verdicts import claim_figure, evidence
@@ -49,17 +53,21 @@ __all__ = [
     "COLUMN",
     "DATA",
     "DENOISING",
+    "LEARNED",
+    "NOISE",
     "OTHERS",
     "PAGE",
     "SAMPLING",
     "Look",
     "Row",
     "basin_map",
+    "boomerang",
     "canvas",
     "certificate_scatter",
     "claim_figure",
     "comparison_figure",
     "curves_by",
+    "density_contours",
     "encode",
     "evidence",
     "figure",
@@ -83,8 +91,10 @@ __all__ = [
     "solver_error",
     "theme",
     "theorem_fraction",
+    "thin_ticks",
     "throughput",
     "to_csv",
     "trajectories_2d",
+    "variance_spectrum",
     "width_curves",
 ]

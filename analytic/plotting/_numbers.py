@@ -33,7 +33,8 @@ def numbers(figure: Figure) -> Iterator[Row]:
     Kinds are "line", "point" (its value is what its colour says), "band" (the outline of an
     area), "level" (a contour, its level the value) and "pixel" (x the column, y the row). A
     panel is named by its place and its title or vertical label; a path without a label belongs
-    to the series before it. Values are NaN where a kind has none.
+    to the series before it. In space the value of a line's point is its third coordinate. Values
+    are NaN where a kind has none.
     """
     for place, axes in enumerate(figure.axes):
         title = axes.get_title() or axes.get_title("left")
@@ -59,9 +60,11 @@ def _numbers_of(axes: Any, panel: str) -> Iterator[Row]:
     series = ""
     for line in axes.lines:
         series = _label(line) or series
-        ends: Any = line.get_xydata()
-        for x, y in ends:
-            yield Row(panel, series, "line", float(x), float(y))
+        # in space the other coordinates are those of the page
+        space = hasattr(line, "get_data_3d")
+        ends: Any = np.transpose(line.get_data_3d()) if space else line.get_xydata()
+        for end in ends:
+            yield Row(panel, series, "line", *map(float, end))
     for each in axes.collections:
         label = _label(each)
         if isinstance(each, ContourSet):

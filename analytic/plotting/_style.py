@@ -25,6 +25,7 @@ __all__ = [
     "DENOISING",
     "HEIGHT",
     "LEARNED",
+    "NOISE",
     "OTHERS",
     "PAGE",
     "PALETTE",
@@ -104,6 +105,8 @@ OTHERS = (
 PALETTE = (SAMPLING, DENOISING, *OTHERS)
 LEARNED = OTHERS[1]
 """What a learned model does, beside the same of the optimal denoiser."""
+NOISE = Look("#029e73", (0, (10, 1.5)), "^")
+"""The predicted noise ε = (x - D)/σ."""
 
 
 _ROLES = ((re.compile(r"(x|sampling)\b"), SAMPLING), (re.compile(r"(D|denoising)\b"), DENOISING))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from ..geometry import principal
 from ..points import as_points
 from ._style import (
     BOUND,
@@ -28,7 +29,6 @@ from ._style import (
     looks_of,
     plain,
 )
-from .paths import _components
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +85,7 @@ def plane_paths(
     chosen = looks_of(tables) | dict(looks or {})
     names, seen = ("$x_1$", "$x_2$"), data.points
     if data.dim > 2:
-        basis, share = _components(data)
+        basis, share = principal(data.points, 2, data.weights)
         tables = {label: (each - data.mean) @ basis.T for label, each in tables.items()}
         seen = (seen - data.mean) @ basis.T
         names = (f"PC 1, {share[0]:.0%}", f"PC 2, {share[1]:.0%}")

@@ -9,9 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from ..points import PointSet, as_points
+from ..geometry import principal
+from ..points import as_points
 from ..trajectory import Trajectory
-from ._style import COLUMN, DATA, DENOISING, SAMPLING, canvas, drawable, looks_of, plain
+from ._style import (
+    COLUMN,
+    DATA,
+    DENOISING,
+    SAMPLING,
+    Look,
+    canvas,
+    drawable,
+    level_text,
+    looks_of,
+    plain,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,6 +80,7 @@ def pca_view(
     *,
     ax: Axes | None = None,
     limit: float = 1.6,
+    plane: tuple[Any, Any] | None = None,
     legend: bool = True,
 ) -> Axes:
     """Trajectories and data projected on the two leading principal components of the data.
@@ -75,6 +88,11 @@ def pca_view(
     Both axes have one scale, so angles and lengths in that plane are true. The
     view is centred on the data and `limit` radii of the projected data wide on
     each side; the trajectories (T, B, D) come in from outside.
+
+    Parameters
+    ----------
+    plane : directions (2, D) and their shares of the variance (2,), by default those of
+        `geometry.principal`, which takes a while for large sets.
     """
     data = as_points(points)
     if data.dim < 2 or trajectory.states.shape[2] != data.dim:
@@ -85,7 +103,7 @@ def pca_view(
             "pass the points that the trajectory was computed from",
         )
     radii = _check.number(limit, "limit", low=0.0, open_low=True)
-    basis, share = _components(data)
+    basis, share = principal(data.points, 2, data.weights) if plane is None else plane
     states, denoised, projected = (
         (each - data.mean) @ basis.T
         for each in (trajectory.states, trajectory.denoised, data.points)
@@ -104,9 +122,11 @@ def geometry_curves(
     ax: Axes | None = None,
     ylabel: str,
     logy: bool = False,
+    looks: Mapping[str, Look] | None = None,
+    middle: str = "mean",
     legend: bool = True,
 ) -> Axes:
-    """Mean over trajectories, with a band from the 10 % to the 90 % quantile, against σ.
+    """Mean or median over trajectories, with a band from the 10 % to the 90 % quantile, against σ.
 
     Parameters
     ----------
@@ -116,7 +136,12 @@ def geometry_curves(
         not finite are left out.
     ylabel : what the values are, with their unit.
     logy : whether the vertical axis is logarithmic.
+    looks : label -> look, for labels that do not say by themselves what they are.
+    middle : "mean" or "median".
     """
+    for label in looks or ():
+        _check.choice(label, "looks", values)
+    _check.choice(middle, "middle", ("mean", "median"))
     levels = np.asarray(sigmas, dtype=np.float64)
     keep = levels > 0
     table = {label: _columns(each, label, levels.size)[keep] for label, each in values.items()}
@@ -125,21 +150,38 @@ def geometry_curves(
     with canvas(ax) as axes:
         axes.set_xscale("log")
         axes.set_yscale(yscale)
-        looks = looks_of(table)
+        drawn = looks_of(table) | dict(looks or {})
         for label, each in table.items():
-            look = looks[label]
+            look = drawn[label]
             low, high = np.quantile(each, [0.1, 0.9], axis=1)
-            mean = drawable(each.mean(axis=1), yscale)
+            among = each.mean(axis=1) if middle == "mean" else np.median(each, axis=1)
             if not logy or (high > 0).any():
                 axes.fill_between(levels, low, high, color=look.color, alpha=0.22, linewidth=0)
-            axes.plot(levels, mean, label=plain(label), color=look.color, linestyle=look.linestyle)
+            axes.plot(
+                levels,
+                drawable(among, yscale),
+                label=plain(label),
+                color=look.color,
+                linestyle=look.linestyle,
+            )
         if levels.size > 1:
             axes.set_xlim(levels.max(), levels.min())
+        if levels.max() < 100 * levels.min():
+            _few_decades(axes)
         axes.set_xlabel("σ (data units)")
         axes.set_ylabel(ylabel)
         if legend and len(table) > 1:
             axes.legend()
         return axes
+
+
+def _few_decades(axes: Axes) -> None:
+    """Ticks at 1, 2 and 5 of a short logarithmic axis, of which Matplotlib labels too many."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: level_text(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _paths(
@@ -188,17 +230,6 @@ def _paths(
     axes.set_ylim(centre[1] - reach, centre[1] + reach)
     if legend:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
-
-
-def _components(points: PointSet) -> tuple[Floats, Floats]:
-    """Two leading principal directions (2, D) with a fixed sign, and their variance shares (2,)."""
-    values, vectors = np.linalg.eigh(points.covariance)
-    basis = vectors[:, ::-1][:, :2].T
-    largest = np.abs(basis).argmax(axis=1)
-    basis = basis * np.sign(basis[[0, 1], largest])[:, None]
-    total = float(values.sum())
-    share = values[::-1][:2] / total if total > 0 else np.zeros(2)
-    return basis, np.maximum(share, 0.0)
 
 
 def _columns(values: Any, label: str, count: int) -> Floats:

@@ -25,14 +25,15 @@ def image_rows(
     ax: Axes | None = None,
     limits: Mapping[str, tuple[float, float]] | None = None,
 ) -> Axes:
-    """Rows of grey images, one column per noise level, σ on top and the row's name at the left.
+    """Rows of images, one column per noise level, σ on top and the row's name at the left.
 
     Parameters
     ----------
-    rows : label -> (K, H, W) images, drawn from top to bottom.
+    rows : label -> (K, H, W) grey or (K, H, W, 3) colour images, drawn from top to bottom.
     sigmas : (K,) noise levels in data units.
     limits : label -> (black, white) for rows whose values are to be clipped to
-        a range. In the other rows every image is stretched to its own range.
+        a range. In the other rows every image is stretched to its own range. Colours are
+        drawn, and listed by `numbers`, as shares of that range.
     """
     stacks = {label: _check.array(each, f"rows[{label!r}]") for label, each in rows.items()}
     levels = _check.array(sigmas, "sigmas")
@@ -40,17 +41,20 @@ def image_rows(
     for label in ranges:
         _check.choice(label, "limits", stacks)
     for label, stack in stacks.items():
-        if stack.ndim != 3 or len(stack) != levels.size:
+        good = stack.ndim == 3 or (stack.ndim == 4 and stack.shape[3] == 3)
+        if not good or len(stack) != levels.size:
             _check.fail(
                 f"rows[{label!r}]",
                 f"shape {stack.shape}",
-                f"(K, H, W) with K = {levels.size}, the number of noise levels",
+                f"(K, H, W) or (K, H, W, 3) with K = {levels.size}, the number of noise levels",
                 "reshape the states to images",
             )
     with canvas(ax, height=0.6 + 0.4 * len(stacks)) as axes:
         for row, (label, stack) in enumerate(stacks.items()):
             for column, image in enumerate(stack):
                 black, white = ranges.get(label, (float(image.min()), float(image.max())))
+                if image.ndim == 3:
+                    image = np.clip((image - black) / ((white - black) or 1.0), 0.0, 1.0)
                 axes.imshow(
                     image,
                     cmap="gray",
