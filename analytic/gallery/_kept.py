@@ -29,7 +29,7 @@ class Kept:
         """What is kept under a key, made first if need be, by one process at a time."""
         found = self.get(key)
         if found is None:
-            with self._turn(key):
+            with self.alone(key):
                 found = self.get(key)
                 if found is None:
                     result = make()
@@ -54,14 +54,14 @@ class Kept:
         write_atomic(self.folder / f"{key}.npz", buffer.getvalue())
 
     @contextmanager
-    def _turn(self, key: str) -> Iterator[None]:
+    def alone(self, key: str) -> Iterator[None]:
         """Alone with a key among processes; without a wait where the system has no such locks."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         try:
             import fcntl
         except ImportError:  # pragma: no cover
             yield
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f".{key}.lock"
         # the system gives the lock back when a process ends, however it ends
         with path.open("w") as stream:

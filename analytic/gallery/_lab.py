@@ -73,7 +73,19 @@ class Lab:
                 f"it shows a learned denoiser, and {self.data.name} is too large to fit one here; "
                 "name yours with --model"
             )
-        return RandomFeatureDenoiser.fit(self.data, n_features=512, progress=self.progress)
+        return self._random_features()
+
+    def _random_features(self) -> RandomFeatureDenoiser:
+        """Fitted once for a set, however many processes ask."""
+        key = self.key("random features")
+        path = self.kept.folder / f"{key}.npz"
+        with self.kept.alone(key):
+            try:
+                return RandomFeatureDenoiser.load(path)
+            except (OSError, ValueError):
+                found = RandomFeatureDenoiser.fit(self.data, n_features=512, progress=self.progress)
+                found.save(path)
+                return found
 
     @property
     def learnable(self) -> bool:
