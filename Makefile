@@ -12,7 +12,7 @@ verify: $(STAMP)  ## check the theory on digits, two moons and 8 Gaussians, and 
 	$(BIN)/analytic verify --out $(OUT)
 
 test: $(TORCH)  ## all tests; installs PyTorch and diffusers, which nothing else here needs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-browser: $(STAMP)  ## the interactive page in a real headless Chromium; skipped where there is none
 	$(BIN)/python -m pytest -m browser
