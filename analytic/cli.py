@@ -18,6 +18,7 @@ and about any denoisers are checked on it, and the report compares it with the o
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import sys
@@ -54,7 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = _parser().parse_args(argv)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # whoever reads a pipe has seen enough, as `head` has; the interpreter is to flush nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print(
             "\nanalytic: interrupted; finished files are whole, and verify continues where it was",

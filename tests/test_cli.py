@@ -222,3 +222,18 @@ def test_module_entry_point_and_installed_script() -> None:
             [sys.executable, *words], capture_output=True, text=True, env=environment, check=True
         )
         assert "analytic 0." in done.stdout or "Tweedie" in done.stdout
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    """`analytic figures --list | head` says nothing on the error stream."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "analytic", "figures", "--list"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    assert child.stderr is not None
+    child.stdout.close()
+    with child.stderr as stream:
+        assert stream.read() == b""
+    assert child.wait(60) == 141
