@@ -504,3 +504,19 @@ def test_stamps_belong_to_the_code_that_drew(bench: Bench, monkeypatch: pytest.M
     monkeypatch.setattr(_lab, "_package_digest", lambda drawn: digest(drawn) + "y")
     bench.make()
     assert bench.done() == ["computed", "drawn"]
+
+
+def test_random_features_are_fitted_once_for_all_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, kept = an.datasets.two_moons(40), Kept(tmp_path)
+    first = gallery.Lab(data, kept).model
+
+    def again(*args: Any, **options: Any) -> None:
+        raise AssertionError("fitted again")
+
+    monkeypatch.setattr(an.learned.RandomFeatureDenoiser, "fit", again)
+    x = data.points[:3]
+    np.testing.assert_array_equal(gallery.Lab(data, kept).model(x, 0.3), first(x, 0.3))
+    with pytest.raises(AssertionError, match="fitted again"):
+        _ = gallery.Lab(an.datasets.two_moons(41), kept).model

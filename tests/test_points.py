@@ -149,13 +149,16 @@ def test_mean_keeps_a_large_offset() -> None:
     np.testing.assert_allclose(found.total_variance, 8 / 3, rtol=1e-15)
 
 
+@pytest.mark.parametrize("block", [37, 3])
 @pytest.mark.parametrize("shift", [0.0, 1e5])
-def test_statistics_of_many_blocks(shift: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Folding rows block by block gives what one block gives."""
+def test_statistics_of_many_blocks(
+    shift: float, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folding rows block by block, or several blocks at once, gives what one block gives."""
     rng = np.random.default_rng(3)
     rows = shift + rng.standard_normal((500, 4)) * [1, 1e-3, 5, 0.2]
     weights = rng.uniform(0.1, 1, 500)
-    monkeypatch.setattr(module, "_BLOCK", 4 * 37)
+    monkeypatch.setattr(module, "_BLOCK", 4 * block)
     found = PointSet(rows, weights)
     pi = weights / weights.sum()
     y = rows - pi @ rows

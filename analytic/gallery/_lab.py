@@ -116,19 +116,27 @@ class Lab:
         self, count: int = 48, seed: int = 1, *, levels: int = 200, also: Sequence[float] = ()
     ) -> Trajectory:
         """Exact paths from σ = 80 to 0, at `levels` levels down to 0.002 and those of `also`."""
-        if self.large:
-            count, levels = min(count, 8), min(levels, 60)
-        found = self.keep(_exact, count=count, seed=seed, levels=levels, also=tuple(also))
-        return _trajectory(found)
+        return self._paths(_exact, count, seed, levels, also)
 
     def followed(
         self, count: int = 48, seed: int = 1, *, levels: int = 200, also: Sequence[float] = ()
     ) -> Trajectory:
         """The model's paths from the same starts, at the same levels but for σ = 0."""
+        return self._paths(_followed, count, seed, levels, also)
+
+    def _paths(
+        self,
+        function: Callable[..., Mapping[str, Any]],
+        count: int,
+        seed: int,
+        levels: int,
+        also: Sequence[float],
+    ) -> Trajectory:
+        """Kept paths, fewer and coarser ones of large sets."""
         if self.large:
             count, levels = min(count, 8), min(levels, 60)
-        found = self.keep(_followed, count=count, seed=seed, levels=levels, also=tuple(also))
-        return _trajectory(found)
+        at = tuple(grids.polynomial(levels, 80.0, 0.002).tolist()) + tuple(also)
+        return _trajectory(self.keep(function, count=count, seed=seed, at=at))
 
     def paths(
         self, count: int = 48, seed: int = 1, *, levels: int = 200, also: Sequence[float] = ()
@@ -207,8 +215,7 @@ def _package_digest(drawn: bool) -> str:
     return found.hexdigest()
 
 
-def _exact(lab: Lab, count: int, seed: int, levels: int, also: tuple[float, ...]) -> dict[str, Any]:
-    at: Any = np.concatenate([grids.polynomial(levels, 80.0, 0.002), also])
+def _exact(lab: Lab, count: int, seed: int, at: tuple[float, ...]) -> dict[str, Any]:
     # a millionth is far below the width of a line, and its error estimate would not be shown
     loose = 1e-4 if lab.large else 1e-6
     return _plain(
@@ -226,20 +233,17 @@ def _exact(lab: Lab, count: int, seed: int, levels: int, also: tuple[float, ...]
     )
 
 
-def _followed(
-    lab: Lab, count: int, seed: int, levels: int, also: tuple[float, ...]
-) -> dict[str, Any]:
-    at: Any = np.concatenate([grids.polynomial(levels, 80.0, 0.002), also])
-    at = at[at > 0]
+def _followed(lab: Lab, count: int, seed: int, at: tuple[float, ...]) -> dict[str, Any]:
+    above = [level for level in at if level > 0]
     return _plain(
         integrate(
             lab.model,
             lab.start(count, seed),
             80.0,
-            float(at.min()),
+            min(above),
             rtol=1e-4,
             atol=1e-6,
-            save_at=at,
+            save_at=above,
             estimate_error=False,
             progress=lab.progress,
         )

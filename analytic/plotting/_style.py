@@ -26,6 +26,7 @@ __all__ = [
     "HEIGHT",
     "LEARNED",
     "NOISE",
+    "NORMAL",
     "OTHERS",
     "PAGE",
     "PALETTE",
@@ -38,6 +39,7 @@ __all__ = [
     "level_text",
     "looks_of",
     "plain",
+    "scatter_data",
     "shared_legend",
     "theme",
     "thin_ticks",
@@ -48,6 +50,8 @@ Floats = NDArray[np.float64]
 
 COLUMN, PAGE = 3.4, 7.0
 """Widths of a figure in inches: one column of a two-column page, and the page."""
+NORMAL = 1.96
+"""Half-width of a 95 % interval, in standard errors."""
 HEIGHT = 2.6
 """Height of a figure that names none, in inches."""
 
@@ -170,6 +174,20 @@ def canvas(ax: Axes | None, width: float = COLUMN, height: float = HEIGHT) -> It
             stack.enter_context(theme())
             ax = figure(width, height).subplots()
         yield ax
+
+
+def scatter_data(axes: Axes, points: Any, zorder: float = 1) -> None:
+    """Data points (N, 2) as they look in every plane."""
+    axes.scatter(
+        points[:, 0],
+        points[:, 1],
+        s=4,
+        color=DATA.color,
+        linewidths=0,
+        label="data",
+        zorder=zorder,
+        rasterized=True,
+    )
 
 
 def looks_of(labels: Collection[str], bounds: Container[str | None] = ()) -> dict[str, Look]:

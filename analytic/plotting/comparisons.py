@@ -14,6 +14,7 @@ from ..compare._comparison import ratio
 from ._style import (
     BOUND,
     DENOISING,
+    NORMAL,
     OTHERS,
     PAGE,
     SAMPLING,
@@ -39,10 +40,6 @@ __all__ = [
     "score_deviation",
     "theorem_fraction",
 ]
-
-
-_NORMAL = 1.96
-"""Half-width of a 95 % interval, in standard errors."""
 
 
 _DEEP = 1e10
@@ -144,7 +141,7 @@ def loss_split(comparison: Comparison, *, ax: Axes | None = None, legend: bool =
         axes.set_yscale("log")
         for name, values in curves.items():
             mean = values.mean(axis=1)
-            half = _NORMAL * values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
+            half = NORMAL * values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
             look = looks[name]
             axes.fill_between(
                 comparison.sigmas,

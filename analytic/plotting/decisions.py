@@ -13,6 +13,7 @@ from ..collapse import Perplexity
 from ._style import (
     BOUND,
     DENOISING,
+    NORMAL,
     OTHERS,
     SAMPLING,
     Look,
@@ -158,8 +159,8 @@ def perplexity_curve(
         axes.set_yscale("log")
         axes.fill_between(
             found.sigmas,
-            np.exp(np.maximum(found.entropy - 1.96 * found.error, 0.0)),
-            np.exp(found.entropy + 1.96 * found.error),
+            np.exp(np.maximum(found.entropy - NORMAL * found.error, 0.0)),
+            np.exp(found.entropy + NORMAL * found.error),
             color=DENOISING.color,
             alpha=0.22,
             linewidth=0,

@@ -19,7 +19,6 @@ from ..points import as_points
 from ._style import (
     BOUND,
     COLUMN,
-    DATA,
     DENOISING,
     LEARNED,
     OTHERS,
@@ -28,6 +27,7 @@ from ._style import (
     canvas,
     looks_of,
     plain,
+    scatter_data,
 )
 
 if TYPE_CHECKING:
@@ -92,15 +92,7 @@ def plane_paths(
     low, high = seen.min(axis=0), seen.max(axis=0)
     centre, half = (low + high) / 2, reach * float((high - low).max() / 2 or 1.0)
     with canvas(ax, height=COLUMN) as axes:
-        axes.scatter(
-            seen[:, 0],
-            seen[:, 1],
-            s=4,
-            color=DATA.color,
-            linewidths=0,
-            label="data",
-            rasterized=True,
-        )
+        scatter_data(axes, seen)
         for level, (label, each) in enumerate(tables.items(), start=2):
             look = chosen[label]
             for k, path in enumerate(np.moveaxis(each, 1, 0)):
@@ -170,16 +162,7 @@ def likelihood_ball(
             across, up, field, levels=[0.0], colors=[OTHERS[0].color], linewidths=0.9, zorder=2
         )
         if points is not None:
-            spread = _check.array(points, "points")
-            axes.scatter(
-                spread[:, 0],
-                spread[:, 1],
-                s=4,
-                color=DATA.color,
-                linewidths=0,
-                label="data",
-                zorder=0.5,
-            )
+            scatter_data(axes, _check.array(points, "points"), zorder=0.5)
         axes.plot(
             centre[0] + radius * np.cos(angle),
             centre[1] + radius * np.sin(angle),

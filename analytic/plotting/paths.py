@@ -14,7 +14,6 @@ from ..points import as_points
 from ..trajectory import Trajectory
 from ._style import (
     COLUMN,
-    DATA,
     DENOISING,
     SAMPLING,
     Look,
@@ -23,6 +22,7 @@ from ._style import (
     level_text,
     looks_of,
     plain,
+    scatter_data,
 )
 
 if TYPE_CHECKING:
@@ -191,16 +191,7 @@ def _paths(
     low, high = points.min(axis=0), points.max(axis=0)
     centre = (low + high) / 2
     reach = radii * float((high - low).max() / 2 or 1.0)
-    axes.scatter(
-        points[:, 0],
-        points[:, 1],
-        s=4,
-        color=DATA.color,
-        linewidths=0,
-        label="data",
-        zorder=1,
-        rasterized=True,
-    )
+    scatter_data(axes, points)
     for paths, look, label, level in (
         (states, SAMPLING, "sampling x", 3),
         (denoised, DENOISING, "denoising D", 2),
