@@ -21,8 +21,6 @@ from analytic import gallery, plotting
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIGMA = 80.0
-
 
 def compute(lab: gallery.Lab) -> dict[str, Any]:
     """Basins of a slice, certificates of random starts, and perplexities."""
@@ -33,9 +31,9 @@ def compute(lab: gallery.Lab) -> dict[str, Any]:
     places = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
     z = np.eye(2) if flat else np.linalg.qr(lab.start(2, seed=5, sigma=1.0).T)[0].T
     z *= np.sqrt(data.dim / 2)
-    slice_ = an.basins(denoiser, SIGMA * places @ z, SIGMA, rtol=1e-5, atol=1e-7)
-    ends = an.basins(denoiser, lab.start(300, seed=6), SIGMA, rtol=1e-5, atol=1e-7)
-    sigmas = an.grids.log_snr(28, 10 * float(np.sqrt(data.spectrum[0])), 1e-3)
+    slice_ = an.basins(denoiser, lab.high * places @ z, lab.high, rtol=1e-5, atol=1e-7 * lab.unit)
+    ends = an.basins(denoiser, lab.start(300, seed=6), lab.high, rtol=1e-5, atol=1e-7 * lab.unit)
+    sigmas = an.grids.log_snr(28, 10 * float(np.sqrt(data.spectrum[0])), 1e-3 * lab.unit)
     return {
         "index": slice_.index.reshape(cells, cells),
         "half": half,

@@ -33,7 +33,7 @@ def compute(lab: gallery.Lab) -> dict[str, Any]:
     assert shape is not None
     size = shape[:2] if shape[2] == 1 else shape
     found: dict[str, Any] = {}
-    shown = [80.0, *(ratio * lab.halfway for ratio in SHOWN), 0.0]
+    shown = [lab.high, *(ratio * lab.halfway for ratio in SHOWN), 0.0]
     for who, path in lab.paths().items():
         at = [np.abs(path.sigmas - each).argmin() for each in shown]
         found[who] = {

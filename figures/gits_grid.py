@@ -34,10 +34,10 @@ def compute(lab: gallery.Lab) -> dict[str, Any]:
         sigmas=path.sigmas[above], states=path.states[above], denoised=path.denoised[above]
     )
     start = lab.start(16 if lab.large else 64, seed=2)
-    exact = an.integrate(lab.denoiser, start, 80.0, 0.002, rtol=1e-6, atol=1e-9)
+    exact = an.integrate(lab.denoiser, start, lab.high, lab.low, rtol=1e-6, atol=1e-9 * lab.unit)
     grids = {
         FOUND: {str(n): an.grids.gits(fine, n + 1) for n in STEPS},
-        KARRAS: {str(n): an.grids.polynomial(n + 1) for n in STEPS},
+        KARRAS: {str(n): an.grids.polynomial(n + 1, lab.high, lab.low) for n in STEPS},
     }
 
     def error(solver: str, grid: Any) -> float:

@@ -31,10 +31,20 @@ def compute(lab: gallery.Lab) -> dict[str, Any]:
     shares = SHOWN if lab.large else SHARES
     found: dict[str, Any] = {}
     for way in WAYS:
-        path = an.decode(lab.denoiser, a, b, shares, how=way, rtol=1e-6, atol=1e-9, tol=1.0)
+        path = an.decode(
+            lab.denoiser, a, b, shares, how=way, rtol=1e-6, atol=1e-9 * lab.unit, tol=lab.unit
+        )
         found[way] = {"norms": path.norms[:, 0], "ends": path.ends[:, 0]}
     path = an.decode(
-        lab.model, a, b, shares, how="spherical", sigma_min=0.002, rtol=1e-4, atol=1e-6, tol=1.0
+        lab.model,
+        a,
+        b,
+        shares,
+        how="spherical",
+        sigma_min=lab.low,
+        rtol=1e-4,
+        atol=1e-6 * lab.unit,
+        tol=lab.unit,
     )
     return found | {"shares": path.shares, "learned": {"ends": path.ends[:, 0]}}
 

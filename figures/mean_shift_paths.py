@@ -34,10 +34,24 @@ def compute(lab: gallery.Lab) -> dict[str, Any]:
     levels = an.grids.log_snr(ITERATES, high, low)
     saved = an.grids.log_snr(100, high, low)
     flow = an.integrate(
-        lab.denoiser, start, high, low, rtol=1e-6, atol=1e-9, save_at=saved, estimate_error=False
+        lab.denoiser,
+        start,
+        high,
+        low,
+        rtol=1e-6,
+        atol=1e-9 * lab.unit,
+        save_at=saved,
+        estimate_error=False,
     )
     learned = an.integrate(
-        lab.model, start, high, low, rtol=1e-4, atol=1e-6, save_at=saved, estimate_error=False
+        lab.model,
+        start,
+        high,
+        low,
+        rtol=1e-4,
+        atol=1e-6 * lab.unit,
+        save_at=saved,
+        estimate_error=False,
     )
     return {
         "bandwidth": width,

@@ -26,7 +26,8 @@ SHOWN = (0, 4, 8, 12, 15, 18, 21, 25, 30, 39)
 """Steps of the run after which it is shown as pictures."""
 TICKS = (1, 2, 5, 10, 20, 40)
 FLOOR = 1e-3
-"""Lower end of the axis of distances: D reaches the end to rounding before σ = 0.002."""
+"""Lower end of the axis of distances: D reaches the end to rounding before the
+last level. In units of `lab.unit`."""
 
 
 def compute(lab: gallery.Lab) -> dict[str, Any]:
@@ -39,10 +40,10 @@ def compute(lab: gallery.Lab) -> dict[str, Any]:
     ):
         start, end = path.states[0], path.final
         full = [
-            np.linalg.norm(an.sample(denoiser, start, _grid(k)).final - end, axis=1)
+            np.linalg.norm(an.sample(denoiser, start, _grid(lab, k)).final - end, axis=1)
             for k in BUDGETS
         ]
-        run = an.sample(denoiser, start, _grid(STEPS))
+        run = an.sample(denoiser, start, _grid(lab, STEPS))
         found[name] = {"full": full, "jump": geometry.distances(run.denoised[:STEPS], end)}
         if shape is not None:
             found[name] |= {"x": run.states[SHOWN, 0], "D": run.denoised[SHOWN, 0]}
@@ -71,8 +72,8 @@ def draw(found: dict[str, Any], lab: gallery.Lab) -> Figure:
             marked=False,
             ax=left,
         )
-        left.set_xlim(80.0, 0.002)
-        left.set_ylim(bottom=FLOOR)
+        left.set_xlim(lab.high, lab.low)
+        left.set_ylim(bottom=FLOOR * lab.unit)
         counts = np.arange(1, STEPS + 1)
         curves = {
             "full sampling": (BUDGETS, found["optimal"]["full"], plotting.SAMPLING),
@@ -89,21 +90,23 @@ def draw(found: dict[str, Any], lab: gallery.Lab) -> Figure:
         )
         right.set_xticks(TICKS, map(str, TICKS))
         right.minorticks_off()
-        right.set_ylim(bottom=FLOOR)
+        right.set_ylim(bottom=FLOOR * lab.unit)
         if below is not None:
-            _draw_pictures(below.subplots(), found, shape, lab.learned)
+            _draw_pictures(below.subplots(), found, shape, lab)
     return figure
 
 
-def _draw_pictures(axes: Any, found: dict[str, Any], shape: tuple[int, ...], learned: str) -> None:
+def _draw_pictures(
+    axes: Any, found: dict[str, Any], shape: tuple[int, ...], lab: gallery.Lab
+) -> None:
     shape = shape if shape[2] > 1 else shape[:2]
     rows = {
         "x, each stretched": found["optimal"]["x"],
         "jump D": found["optimal"]["D"],
-        f"jump, {learned}": found["learned"]["D"],
+        f"jump, {lab.learned}": found["learned"]["D"],
     }
     clipped = dict.fromkeys(list(rows)[1:], (-1.0, 1.0))
-    levels = _grid(STEPS)[list(SHOWN)]
+    levels = _grid(lab, STEPS)[list(SHOWN)]
     pictures = {name: each.reshape(-1, *shape) for name, each in rows.items()}
     plotting.image_rows(pictures, levels, ax=axes, limits=clipped)
     texts = [f"{s:.2g}\n{k + 1}" for s, k in zip(levels, SHOWN, strict=True)]
@@ -111,11 +114,11 @@ def _draw_pictures(axes: Any, found: dict[str, Any], shape: tuple[int, ...], lea
     axes.set_xlabel("σ (data units), evaluations")
 
 
-def _grid(steps: int) -> Any:
+def _grid(lab: gallery.Lab, steps: int) -> Any:
     """Levels of `steps` Euler steps, the last one to 0."""
     if steps == 1:
-        return np.array([80.0, 0.0])
-    return np.append(an.grids.polynomial(steps, 80.0, 0.002), 0.0)
+        return np.array([lab.high, 0.0])
+    return np.append(an.grids.polynomial(steps, lab.high, lab.low), 0.0)
 
 
 if __name__ == "__main__":

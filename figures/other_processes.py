@@ -26,6 +26,10 @@ COUNT, HIGH, LOW, LEVELS = 3, 80.0, 0.002, 120
 
 def compute(lab: gallery.Lab) -> dict[str, Any]:
     """Each process by its own ODE, and the flow itself."""
+    if lab.unit != 1:
+        raise gallery.Unfit(
+            "VP and cosine have no level of such noise: scale the data to order one"
+        )
     sigmas = an.grids.polynomial(LEVELS, HIGH, LOW)
     start = lab.start(COUNT)
     flow = an.integrate(

@@ -26,10 +26,10 @@ PANELS = {"order 1": (1,), "order 2": (2,), "orders 3 and 4": (3, 4)}
 
 def compute(lab: gallery.Lab) -> dict[str, Any]:
     """Counted evaluations and errors of each solver, and the slope of its two finest runs."""
-    low = lab.data.diameter_bounds[1] / 6 or 0.1
+    low = lab.data.diameter_bounds[1] / 6 or 0.1 * lab.unit
     start = lab.start(8)
     exact = an.integrate(
-        lab.denoiser, start, 80.0, low, rtol=1e-10, atol=1e-12, estimate_error=False
+        lab.denoiser, start, lab.high, low, rtol=1e-10, atol=1e-12 * lab.unit, estimate_error=False
     )
     found: dict[str, Any] = {}
     for name in an.solvers.names():
@@ -41,7 +41,7 @@ def compute(lab: gallery.Lab) -> dict[str, Any]:
         nfe, errors = [], []
         for steps in (budget // solver.nfe_per_step for budget in BUDGETS):
             if steps >= max(solver.memory, 2):
-                grid = an.grids.polynomial(steps + 1, 80.0, low)
+                grid = an.grids.polynomial(steps + 1, lab.high, low)
                 run = an.sample(lab.denoiser, start, grid, solver)
                 gone = np.linalg.norm(run.states[-1] - target, axis=1)
                 nfe.append((int(run.nfe[0]), steps))

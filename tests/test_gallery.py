@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -328,6 +329,20 @@ def test_results_come_back_as_they_were(tmp_path: Path) -> None:
     assert kept.get("key") is None
 
 
+def test_what_nothing_asks_for_is_forgotten(bench: Bench) -> None:
+    bench.make()
+    (result,) = (bench.out / ".kept").glob("*.npz")
+    other = result.with_name("other.npz")
+    other.write_bytes(b"")
+    for path in (result, other):
+        os.utime(path, (0, 0))
+    bench.edit('label="rise"', 'label="fall"')
+    bench.make()  # asks for the first one, to draw it anew
+    assert result.exists()
+    assert not other.exists()
+    assert bench.done() == ["computed", "drawn", "drawn"]
+
+
 @pytest.mark.parametrize(
     ("found", "said"), [({"a": {"b/c": 1}}, r"a/b/c: got a slash"), ({"a": object()}, "a: got")]
 )
@@ -381,6 +396,18 @@ def test_paths_of_both_denoisers_start_alike_and_are_kept(tmp_path: Path) -> Non
     again = lab_of(an.datasets.two_moons(30), tmp_path)
     np.testing.assert_array_equal(again.exact(3, levels=12).states, paths["optimal"].states)
     assert "denoiser" not in vars(again)
+
+
+def test_noise_follows_the_size_of_the_data(tmp_path: Path) -> None:
+    data = an.datasets.two_moons(30)
+    large = an.PointSet(100 * data.points, name=data.name)
+    plain, scaled = lab_of(data, tmp_path), lab_of(large, tmp_path)
+    assert (plain.high, plain.low, plain.unit) == (80.0, 0.002, 1.0)
+    assert (scaled.high, scaled.low, scaled.unit) == pytest.approx((8000.0, 0.2, 100.0))
+    a, b = plain.exact(3, levels=12), scaled.exact(3, levels=12)
+    np.testing.assert_allclose(b.sigmas, 100 * a.sigmas, rtol=1e-14)
+    np.testing.assert_allclose(b.states, 100 * a.states, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(b.collapse.index, a.collapse.index)
 
 
 def test_large_sets_have_few_paths_and_no_model(

@@ -12,7 +12,9 @@ A figure is a script whose docstring is its title and caption. It defines
         gallery.main(__file__)
 
 and so runs alone, and beside others through `make` and `analytic figures`. Only `compute` takes
-time. What it returns is kept in a folder, under a key of everything that it depends on: the points,
+time. Levels of noise run over `Lab.high` to `Lab.low`, 80 to 0.002 for data of order one as
+captions say, and times a power of ten for others. What `compute` returns is kept in a folder for
+as long as it is asked for, under a key of everything that it depends on: the points,
 the model, the script but for `draw`, what it reads, and the code of this package. A figure whose
 files were made from the same is not drawn again. Every figure NAME-SET.pdf and .png has its
 numbers beside it in NAME-SET.csv: they are read off what was drawn (`plotting.numbers`).
@@ -128,7 +130,9 @@ def make(
         due = [pair for pair in pairs if order.state(*pair) is None]
         items = [(script.path, name) for script, name in pairs]
         few = processes if len(due) > FEW else 1
-        return run(order.fill, items, few, units=len(items), title="drawing figures") + missing
+        made = run(order.fill, items, few, units=len(items), title="drawing figures")
+        Kept(order.out / KEPT).forget()
+        return made + missing
     finally:
         # sets are large, and a file may change until the next time
         _lab_of.cache_clear()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ from .. import _check
 from .._outcome import write_atomic
 
 __all__ = ["Kept", "flat", "nested"]
+
+DAYS = 30
+"""What nothing asked for in so many days is forgotten."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Kept:
     def get(self, key: str) -> dict[str, Any] | None:
         """What was put under a key; None if nothing that can be read."""
         try:
-            with np.load(self.folder / f"{key}.npz", allow_pickle=False) as archive:
+            with np.load(self.used(key), allow_pickle=False) as archive:
                 return nested({name: archive[name] for name in archive.files})
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
@@ -52,6 +57,24 @@ class Kept:
         arrays: dict[str, Any] = flat(found)
         np.savez(buffer, **arrays)
         write_atomic(self.folder / f"{key}.npz", buffer.getvalue())
+
+    def used(self, key: str) -> Path:
+        """Path of a result, whose file's time is when it was last asked for.
+
+        Raises `FileNotFoundError` if there is none.
+        """
+        path = self.folder / f"{key}.npz"
+        os.utime(path)
+        return path
+
+    def forget(self, days: float = DAYS) -> None:
+        """Remove what nothing asked for in so many days: results of data and code long gone."""
+        oldest = time.time() - days * 86_400
+        for path in self.folder.glob("*.npz"):
+            # another process may remove it first, or have just asked for it
+            with suppress(OSError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
 
     @contextmanager
     def alone(self, key: str) -> Iterator[None]:

@@ -19,6 +19,7 @@ from .. import _named, grids
 from .._outcome import plain
 from ..denoisers import Denoiser, OptimalDenoiser
 from ..flow import integrate
+from ..grids import noise_range
 from ..learned import RandomFeatureDenoiser
 from ..noise import noise
 from ..points import PointSet
@@ -81,7 +82,7 @@ class Lab:
         path = self.kept.folder / f"{key}.npz"
         with self.kept.alone(key):
             try:
-                return RandomFeatureDenoiser.load(path)
+                return RandomFeatureDenoiser.load(self.kept.used(key))
             except (OSError, ValueError):
                 found = RandomFeatureDenoiser.fit(self.data, n_features=512, progress=self.progress)
                 found.save(path)
@@ -108,14 +109,31 @@ class Lab:
         """Whether the set is so large that paths should be few."""
         return self.data.points.size > LARGE
 
-    def start(self, count: int, seed: int = 1, sigma: float = 80.0) -> Floats:
-        """(count, D) starts σ z."""
-        return noise(count, like=self.denoiser, sigma=sigma, seed=seed)
+    @cached_property
+    def unit(self) -> float:
+        """1 for data of order one, else their power of ten (`grids.noise_range`)."""
+        return self.high / 80.0
+
+    @property
+    def high(self) -> float:
+        """The largest noise level: 80 units."""
+        return noise_range(self.data)[0]
+
+    @property
+    def low(self) -> float:
+        """The smallest noise level but 0: 0.002 units."""
+        return noise_range(self.data)[1]
+
+    def start(self, count: int, seed: int = 1, sigma: float | None = None) -> Floats:
+        """(count, D) starts σ z, by default of the largest noise level."""
+        return noise(
+            count, like=self.denoiser, sigma=self.high if sigma is None else sigma, seed=seed
+        )
 
     def exact(
         self, count: int = 48, seed: int = 1, *, levels: int = 200, also: Sequence[float] = ()
     ) -> Trajectory:
-        """Exact paths from σ = 80 to 0, at `levels` levels down to 0.002 and those of `also`."""
+        """Exact paths from `high` to 0, at `levels` levels down to `low` and those of `also`."""
         return self._paths(_exact, count, seed, levels, also)
 
     def followed(
@@ -135,7 +153,7 @@ class Lab:
         """Kept paths, fewer and coarser ones of large sets."""
         if self.large:
             count, levels = min(count, 8), min(levels, 60)
-        at = tuple(grids.polynomial(levels, 80.0, 0.002).tolist()) + tuple(also)
+        at = tuple(grids.polynomial(levels, self.high, self.low).tolist()) + tuple(also)
         return _trajectory(self.keep(function, count=count, seed=seed, at=at))
 
     def paths(
@@ -222,10 +240,10 @@ def _exact(lab: Lab, count: int, seed: int, at: tuple[float, ...]) -> dict[str, 
         integrate(
             lab.denoiser,
             lab.start(count, seed),
-            80.0,
+            lab.high,
             0.0,
             rtol=loose,
-            atol=loose * 1e-3,
+            atol=loose * 1e-3 * lab.unit,
             save_at=at,
             estimate_error=False,
             progress=lab.progress,
@@ -239,10 +257,10 @@ def _followed(lab: Lab, count: int, seed: int, at: tuple[float, ...]) -> dict[st
         integrate(
             lab.model,
             lab.start(count, seed),
-            80.0,
+            lab.high,
             min(above),
             rtol=1e-4,
-            atol=1e-6,
+            atol=1e-6 * lab.unit,
             save_at=above,
             estimate_error=False,
             progress=lab.progress,
