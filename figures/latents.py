@@ -32,7 +32,15 @@ def compute(lab: gallery.Lab) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for way in WAYS:
         path = an.decode(
-            lab.denoiser, a, b, shares, how=way, rtol=1e-6, atol=1e-9 * lab.unit, tol=lab.unit
+            lab.denoiser,
+            a,
+            b,
+            shares,
+            how=way,
+            rtol=1e-6,
+            atol=1e-9 * lab.unit,
+            sigma_max=lab.high,
+            tol=1.0,
         )
         found[way] = {"norms": path.norms[:, 0], "ends": path.ends[:, 0]}
     path = an.decode(
@@ -41,10 +49,11 @@ def compute(lab: gallery.Lab) -> dict[str, Any]:
         b,
         shares,
         how="spherical",
+        sigma_max=lab.high,
         sigma_min=lab.low,
         rtol=1e-4,
         atol=1e-6 * lab.unit,
-        tol=lab.unit,
+        tol=1.0,
     )
     return found | {"shares": path.shares, "learned": {"ends": path.ends[:, 0]}}
 

@@ -22,19 +22,21 @@ if TYPE_CHECKING:
 NEEDS = "data"
 WIDTHS = (8, 16, 32, 64, 128, 256, 512)
 SIGMAS = (2.0, 1.0, 0.5, 0.2, 0.1)
+"""Noise levels for data of order one, in units of `lab.unit`."""
 SAMPLES = 1024
 
 
 def compute(lab: gallery.Lab) -> dict[str, Any]:
     """Losses (S, K), squared deviations (S, K) and mmse (S,), in squared data units."""
     points, count = lab.data, 64 if lab.large else SAMPLES
+    levels = lab.unit * np.array(SIGMAS)
     models = [
-        an.learned.RandomFeatureDenoiser.fit(points, SIGMAS, n_features=width) for width in WIDTHS
+        an.learned.RandomFeatureDenoiser.fit(points, levels, n_features=width) for width in WIDTHS
     ]
     losses = np.array([model.losses for model in models]).T
-    gone, least = np.empty(losses.shape), np.empty(len(SIGMAS))
+    gone, least = np.empty(losses.shape), np.empty(len(levels))
     rng = np.random.default_rng(1)
-    for k, sigma in enumerate(SIGMAS):
+    for k, sigma in enumerate(levels):
         x = points.sample(count, rng) + sigma * rng.standard_normal((count, points.dim))
         posterior = lab.denoiser.posterior(x, sigma)
         squares = np.array(
@@ -42,7 +44,13 @@ def compute(lab: gallery.Lab) -> dict[str, Any]:
         )
         gone[k] = squares.mean(axis=1)
         least[k] = _mmse(posterior.trace_cov, losses[k, -1] - squares[-1])
-    return {"losses": losses, "deviations": gone, "mmse": least, "variance": points.total_variance}
+    return {
+        "sigmas": levels,
+        "losses": losses,
+        "deviations": gone,
+        "mmse": least,
+        "variance": points.total_variance,
+    }
 
 
 def _mmse(spread: Any, below: Any) -> float:
@@ -62,7 +70,7 @@ def draw(found: dict[str, Any], lab: gallery.Lab) -> Figure:
         left, right = figure.subplots(1, 2)
         plotting.width_curves(
             WIDTHS,
-            SIGMAS,
+            found["sigmas"],
             found["losses"] / unit,
             floors=found["mmse"] / unit,
             ylabel="loss / data variance",
@@ -71,7 +79,7 @@ def draw(found: dict[str, Any], lab: gallery.Lab) -> Figure:
         )
         plotting.width_curves(
             WIDTHS,
-            SIGMAS,
+            found["sigmas"],
             np.sqrt(found["deviations"] / unit),
             ylabel="rms |r − D| / data scale",
             ax=right,
