@@ -65,7 +65,7 @@ def draw(found: dict[str, Any], lab: gallery.Lab) -> Figure:
                 points=lab.data.points if flat else None,
                 legend=False,
             )
-            axes.set_title(f"σ = {each['sigma']:.2g}")
+            axes.set_title(f"σ = {plotting.level_text(each['sigma'])}")
         plotting.shared_legend(figure, plotting.PAGE)
         for axes in figure.axes:
             axes.set_xlabel("$x_1$ (data units)" if flat else "along x − D (data units)")

@@ -67,8 +67,9 @@ def draw(found: dict[str, Any], lab: gallery.Lab) -> Figure:
     shift = {"mean shift": plotting.OTHERS[0], "annealed mean shift": plotting.OTHERS[4]}
     shift = {name: each._replace(linestyle="-") for name, each in shift.items()}
     looks = shift | {lab.learned: plotting.LEARNED}
+    width = plotting.level_text(found["bandwidth"])
     panels = (
-        (f"mean shift, h = {found['bandwidth']:.2g}", {"mean shift": found["fixed"]}),
+        (f"mean shift, h = {width}", {"mean shift": found["fixed"]}),
         ("annealed mean shift", {"annealed mean shift": found["annealed"]}),
         ("probability flow", {"sampling x": found["flow"], lab.learned: found["learned"]}),
     )

@@ -109,7 +109,7 @@ def _draw_pictures(
     levels = _grid(lab, STEPS)[list(SHOWN)]
     pictures = {name: each.reshape(-1, *shape) for name, each in rows.items()}
     plotting.image_rows(pictures, levels, ax=axes, limits=clipped)
-    texts = [f"{s:.2g}\n{k + 1}" for s, k in zip(levels, SHOWN, strict=True)]
+    texts = [f"{plotting.level_text(s)}\n{k + 1}" for s, k in zip(levels, SHOWN, strict=True)]
     axes.set_xticks(axes.get_xticks(), texts)
     axes.set_xlabel("σ (data units), evaluations")
 

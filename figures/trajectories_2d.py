@@ -61,7 +61,7 @@ def draw(found: dict[str, Any], lab: gallery.Lab) -> Figure:
                     density = found["log_density"][k]
                     plotting.density_contours(found["x"], found["y"], density, ax=axes)
                 if who == "optimal":
-                    axes.set_title(f"σ = {sigma:.2g}")
+                    axes.set_title(f"σ = {plotting.level_text(sigma)}")
                 axes.set(xlim=found["x"][[0, -1]], ylim=found["y"][[0, -1]])
                 axes.label_outer()
             row[0].set_ylabel(f"{lab.titles[who]}\n$x_2$ (data units)")

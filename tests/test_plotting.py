@@ -457,3 +457,13 @@ def test_save_leaves_nothing_behind_where_it_cannot_write(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="formats"):
         plotting.save(ax.figure, tmp_path / "figure", formats=("png", "svg"))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("sigma", "text"),
+    [(80.0, "80"), (0.0125, "0.013"), (99.4, "99"), (99.6, "100"), (203.0, "203"), (4e6, "4e+06")],
+)
+def test_levels_are_written_shortly_and_without_exponents_where_they_can(
+    sigma: float, text: str
+) -> None:
+    assert plotting.level_text(sigma) == text

@@ -260,8 +260,8 @@ def drawable(values: Any, scale: str) -> Floats:
 
 
 def level_text(sigma: float) -> str:
-    """A noise level with two digits: 80, 4.2, 0.013."""
-    return f"{sigma:.2g}"
+    """A noise level with two digits, or all before the point up to 99,999: 80, 4.2, 0.013, 120."""
+    return f"{sigma:.0f}" if 99.5 <= sigma < 99_999.5 else f"{sigma:.2g}"
 
 
 def plain(label: str) -> str:
