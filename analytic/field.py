@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .denoisers import Denoiser, OptimalDenoiser
+from .points import PointSet
 
 __all__ = [
     "curvature",
@@ -101,7 +102,7 @@ def path_derivatives(denoiser: Denoiser, x: Floats, sigma: Any) -> tuple[Floats,
     level = np.broadcast_to(np.asarray(sigma, dtype=float), len(x))
     slope = velocity(denoiser, x, level)
     s = level[:, None]
-    if isinstance(denoiser, OptimalDenoiser):
+    if isinstance(denoiser, OptimalDenoiser) and isinstance(denoiser.points, PointSet):
         turn, again = _turns(denoiser, x, level)
     else:
         turn = denoised_derivative(denoiser, x, level)
@@ -111,7 +112,7 @@ def path_derivatives(denoiser: Denoiser, x: Floats, sigma: Any) -> tuple[Floats,
 
 def _turns(denoiser: OptimalDenoiser, x: Floats, level: Floats) -> tuple[Floats, Floats]:
     """D' and D'' by σ along the flow."""
-    rows, logs = denoiser.points.points, denoiser.points.log_weights
+    rows, logs = denoiser.held.points, denoiser.held.log_weights
     first, second = np.empty_like(x), np.empty_like(x)
     step = max(1, _SLAB // rows.size)
     for k in range(0, len(x), step):

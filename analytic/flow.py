@@ -242,7 +242,7 @@ def _flow(
         along = None if tangent is None else tangent @ reduced.span.basis.T
         away = np.linalg.norm(rest, axis=1) / sigmas[0]
         found = _flow(reduced.denoiser, inner, sigmas, asked, along, away)
-        return _lifted(found, reduced, rest, tangent, denoiser.points.points)
+        return _lifted(found, reduced, rest, tangent, denoiser.held.points)
     riders = extra.Riders.of(denoiser, asked.quantities, float(sigmas[0]), start, tangent, across)
     run = _run(Field(denoiser, riders), start, sigmas, *asked[:3], asked.progress)
     field = Field(denoiser)

@@ -27,12 +27,16 @@ from numpy.typing import NDArray
 
 from . import _check
 
-__all__ = ["AffineSpan", "PointSet", "Shared", "as_points"]
+__all__ = ["AffineSpan", "Elsewhere", "PointSet", "Shared", "as_points"]
 
 Floats = NDArray[np.float64]
 
 _BLOCK = 1 << 20
 """Numbers handled at a time where a full-size temporary would double the memory."""
+
+
+class Elsewhere:
+    """Points that are not in memory; see `analytic.scale`."""
 
 
 class AffineSpan(NamedTuple):
@@ -322,6 +326,10 @@ class PointSet:
             part[self.shared.point[own]] = self.shared.weights[own]
         return part
 
+    def at(self, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Points (B, D) and log-weights (B,) of some indices."""
+        return self.points[index], self.log_weights[index]
+
     def sample(self, count: int, rng: np.random.Generator) -> Floats:
         """(count, D) points drawn with probability π_i, as float64 rows."""
         return self.points[rng.choice(len(self), size=count, p=self.weights)]
@@ -405,6 +413,14 @@ def as_points(value: Any, argument: str = "points") -> PointSet:
     """A `PointSet` as it is, or one made from an (N, D) array."""
     if isinstance(value, PointSet):
         return value
+    if isinstance(value, Elsewhere):
+        _check.fail(
+            argument,
+            f"{value!r}, which is not in memory",
+            "a PointSet",
+            "take a part of the points, an.PointSet(array[rows])",
+            TypeError,
+        )
     if isinstance(value, (str, bytes)) or value is None:
         _check.fail(
             argument,

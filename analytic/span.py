@@ -70,6 +70,8 @@ def in_span(denoiser: OptimalDenoiser) -> Reduced | None:
 
 def _reduced(denoiser: OptimalDenoiser) -> Reduced | None:
     points = denoiser.points
+    if not isinstance(points, PointSet):
+        return None
     count, dim = points.points.shape
     if dim <= FEW or count == 1 or (count > dim and not _flat(points)):
         return None

@@ -386,7 +386,7 @@ def _close(
         b.level[new] = found.sigma[found.certified]
         b.bound[new] = found.reach[found.certified]
     points = optimal.points
-    target = points.points[np.maximum(b.index[rows], 0)]
+    target = points.at(np.maximum(b.index[rows], 0))[0]
     # B ≤ R_i ε, and R_i ≤ diam: the tail's own error from here on
     tail = points.diameter_bounds[1] * np.maximum(np.expm1(arrival.log_odds), 0.0)
     small = tail <= 0.05 * (atol + rtol * np.abs(target).max(axis=1))

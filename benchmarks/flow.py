@@ -56,7 +56,7 @@ class Problem:
     @property
     def points(self) -> Floats:
         """(N, D)"""
-        return self.denoiser.points.points
+        return self.denoiser.held.points
 
     def ours(self, rtol: float) -> Floats:
         """Last states of our flow."""

@@ -117,7 +117,7 @@ def compare(
     in 3,072 dimensions choose n and T accordingly.
     """
     best = _optimal(optimal)
-    data, grid = best.points, _grid(sigmas, best.points)
+    data, grid = best.held, _grid(sigmas, best.held)
     title = called(model) if name is None else _check.text(name, "name")
     model = _model(model, data.dim)
     count = _check.integer(n, "n", low=2)
@@ -221,7 +221,7 @@ def _batch(
         "own": own,
         "apart": apart,
         "target": target,
-        "ends": {name: _ends(best.points, each, target, places) for name, each in places.items()},
+        "ends": {name: _ends(best.held, each, target, places) for name, each in places.items()},
         "geometry": {name: _measure.shape(path, unit) for name, path in paths.items()},
         "paths": paths if keep else {},
     }

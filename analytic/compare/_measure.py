@@ -15,7 +15,6 @@ from .. import _check, geometry
 from .._progress import Advance
 from ..denoisers import Denoiser, OptimalDenoiser, Spliced, apply
 from ..flow import integrate
-from ..points import PointSet
 from ..sampling import sample
 from ..solvers import Solver
 from ..trajectory import Trajectory
@@ -58,7 +57,7 @@ def forward(
     Given x, the mean over x_0 is known: Σ u_i |r - x_i|² = |r - D'|² + tr C', with D' and C' of
     the judge, who is `optimal` itself unless the points are held out.
     """
-    source: PointSet = judge.points
+    source = judge.held
     apart, pull, model_loss, least, sampled = np.empty((5, len(sigmas), count))
     climbs = np.empty((len(sigmas), count), dtype=bool)
     shares = steps(sigmas)

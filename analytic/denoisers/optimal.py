@@ -29,18 +29,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, methods
-from ..methods import Exhaustive, Method, Sites, Softmax, inverse
+from ..methods import Apart, Found, Held, Sums, inverse
 from ..points import PointSet, as_points
 from ..posterior import Posterior, Top
+from ..scale import StoredPoints, elsewhere
 from ._base import Evaluation, Floats, Motion, Reals
 
 __all__ = ["OptimalDenoiser"]
 
 COMPILED = 20_000
 """Points up to which flows run in one kernel; beyond that `methods.Tree` costs less."""
-
-SLAB = 5_000_000
-"""Log-weights held at a time where the heaviest points are asked for (40 MB)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +47,9 @@ class OptimalDenoiser:
 
     Parameters
     ----------
-    points : `PointSet` or (N, D) array.
+    points : `PointSet` or (N, D) array; or what is not in memory and is read block by block
+        (`analytic.scale`): `scale.stored(...)`, the path of a .npy file, a memory map, or an
+        array of zarr, h5py or Dask.
     method : how the sum over the points is done.
         "dense" takes every point into account. "tree" leaves out what a bound shows to
         weigh too little and interpolates what is smooth; beyond 16 dimensions it is
@@ -85,12 +85,12 @@ class OptimalDenoiser:
     matter are within 4e-4 nats, mostly far less, and sums have float32's precision.
     """
 
-    points: PointSet
+    points: PointSet | StoredPoints
     method: str = "auto"
     tolerance: float = 1e-13
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "points", as_points(self.points))
+        object.__setattr__(self, "points", elsewhere(self.points) or as_points(self.points))
         _check.choice(self.method, "method", methods.names())
         _check.number(self.tolerance, "tolerance", low=1e-15, high=0.1)
 
@@ -101,6 +101,17 @@ class OptimalDenoiser:
     def dim(self) -> int:
         """Dimension D of the data."""
         return self.points.dim
+
+    @property
+    def held(self) -> PointSet:
+        """The points, if they are in memory.
+
+        Raises
+        ------
+        TypeError
+            if they are not.
+        """
+        return as_points(self.points)
 
     def given(self, label: Any) -> OptimalDenoiser:
         """The optimal denoiser D_y of the points with that label, E[x_0 | x, y].
@@ -113,13 +124,13 @@ class OptimalDenoiser:
         ValueError
             for points without labels, and for a label that is none of `points.classes`.
         """
-        return self._class(self.points.known_label(label))[0]
+        return self._class(self.held.known_label(label))[0]
 
     def _class(self, label: Any) -> tuple[OptimalDenoiser, NDArray[np.intp]]:
         """The denoiser of a class, and which points are its."""
         if label not in self._classes:
-            given = replace(self, points=self.points.given(label))
-            self._classes[label] = given, self.points.members(label)
+            given = replace(self, points=self.held.given(label))
+            self._classes[label] = given, self.held.members(label)
         return self._classes[label]
 
     @cached_property
@@ -134,7 +145,7 @@ class OptimalDenoiser:
         """
         batch, shape, dtype = _check.queries(x, self.dim)
         levels = _check.sigma(sigma, len(batch), zero=True)
-        found = self._softmax(*self._sites.scaled(batch, levels), dtype)
+        found = self._softmax(*self._sums.scaled(batch, levels), dtype)
         return self._mean(found).astype(dtype, copy=False).reshape(shape)
 
     def truncation(self, x: Any, sigma: Any) -> Floats:
@@ -145,14 +156,14 @@ class OptimalDenoiser:
         """
         batch, shape, dtype = _check.queries(x, self.dim)
         levels = _check.sigma(sigma, len(batch), zero=True)
-        found = self._softmax(*self._sites.scaled(batch, levels), dtype)
+        found = self._softmax(*self._sums.scaled(batch, levels), dtype)
         return found.truncation.reshape(shape[:-1])
 
     def log_prob(self, x: Any, sigma: Any) -> Reals:
         """Log p_σ(x) of the data convolved with N(0, σ²I), in nats: (B,), scalar for one query."""
         batch, shape, dtype = _check.queries(x, self.dim)
         levels = _check.sigma(sigma, len(batch))
-        q, s = self._sites.scaled(batch, levels)
+        q, s = self._sums.scaled(batch, levels)
         result = self._log_prob(q, s, self._softmax(q, s, dtype), levels)
         return result.astype(dtype, copy=False).reshape(shape[:-1])
 
@@ -160,7 +171,7 @@ class OptimalDenoiser:
         """∇log p_σ(x) = (D - x)/σ², shaped like x, without cancellation near a data point."""
         batch, shape, dtype = _check.queries(x, self.dim)
         levels = _check.sigma(sigma, len(batch))
-        q, s = self._sites.scaled(batch, levels)
+        q, s = self._sums.scaled(batch, levels)
         toward = self._toward_mean(q, self._softmax(q, s, dtype))
         result = toward / s[:, None] / levels[:, None]
         return result.astype(dtype, copy=False).reshape(shape)
@@ -180,9 +191,9 @@ class OptimalDenoiser:
         batch, shape, dtype = _check.queries(x, self.dim)
         levels = _check.sigma(sigma, len(batch))
         logs = _check.flag(log, "log")
-        labels = self.points.classes.tolist()
+        labels = self.held.classes.tolist()
         _check.size(len(batch), len(labels), "x")
-        q, s = self._sites.scaled(batch, levels)
+        q, s = self._sums.scaled(batch, levels)
         heaviest = np.empty((len(labels), len(batch)), dtype=np.int64)
         sums = np.empty((len(labels), len(batch)))
         for k, label in enumerate(labels):
@@ -190,8 +201,8 @@ class OptimalDenoiser:
             found = part.evaluate(batch, levels)
             heaviest[k] = members[found.nearest]
             # of the class's part π_i(y) of that point's weight
-            share = part.points.log_weights[found.nearest]
-            sums[k] = found.log_odds + share + np.log(self.points.class_weights[k])
+            share = part.held.log_weights[found.nearest]
+            sums[k] = found.log_odds + share + np.log(self.held.class_weights[k])
         odds = self._class_odds(q, s, heaviest, sums)
         odds -= np.log(np.exp(odds).sum(axis=0))
         result = (odds if logs else np.exp(odds)).T
@@ -205,14 +216,14 @@ class OptimalDenoiser:
         Differences of squared distances are formed from differences of points, as they nearly
         cancel far from the data.
         """
-        points, inv = self._sites.points, inverse(s)
+        inv = inverse(s)
         odds, best = sums, np.zeros(len(q), dtype=np.int64)
         # the second time about the best class, so that no two large numbers are subtracted
         for _ in range(2):
-            base = points[heaviest[best, np.arange(len(q))]]
+            base = self._sums.at(heaviest[best, np.arange(len(q))])[0]
             gaps = np.empty_like(sums)
             for k, index in enumerate(heaviest):
-                here = points[index]
+                here = self._sums.at(index)[0]
                 gaps[k] = np.einsum("ij,ij->i", base - here, (q - here) + (q - base))
             with np.errstate(over="ignore"):
                 odds = sums - sums[best, np.arange(len(q))] - 0.5 * inv * (inv * gaps)
@@ -223,17 +234,18 @@ class OptimalDenoiser:
         """Posterior statistics: mean, log-density, tr C, entropy, effective points, top-k."""
         batch, shape, dtype = _check.queries(x, self.dim)
         levels = _check.sigma(sigma, len(batch))
-        q, s = self._sites.scaled(batch, levels)
+        q, s = self._sums.scaled(batch, levels)
         found = self._softmax(q, s)
-        trace, entropy, _ = self._exhaustive.spread(q, s, found)
+        trace, entropy, _ = self._sums.spread(q, s, found)
         flat = (
             self._log_prob(q, s, found, levels),
-            trace * self._sites.unit**2,
+            trace * self._sums.unit**2,
             np.maximum(entropy, 0.0),
         )
 
         def top(k: int) -> Top:
-            index, weight = self._top(batch, levels, k)
+            index, logs = self._sums.top(q, s, found, k)
+            weight = np.exp(logs)
             tail = (*shape[:-1], k)
             return Top(index.reshape(tail), weight.astype(dtype, copy=False).reshape(tail))
 
@@ -248,8 +260,8 @@ class OptimalDenoiser:
         batch, shape, dtype = _check.queries(x, self.dim)
         levels = _check.sigma(sigma, len(batch))
         _check.size(len(batch) * self.dim, self.dim, "x")
-        q, s = self._sites.scaled(batch, levels)
-        result = self._exhaustive.covariance(q, s, self._softmax(q, s))
+        q, s = self._sums.scaled(batch, levels)
+        result = self._sums.covariance(q, s, self._softmax(q, s))
         for _ in range(2):  # 1/σ² by itself may overflow
             result *= inverse(s)[:, None, None]
         return result.astype(dtype, copy=False).reshape(*shape, self.dim)
@@ -261,35 +273,35 @@ class OptimalDenoiser:
         direction, v_shape, _ = _check.queries(v, self.dim, "v")
         if v_shape != shape:
             _check.fail("v", f"shape {v_shape}", f"x's shape {shape}", "one direction per query")
-        q, s = self._sites.scaled(batch, levels)
+        q, s = self._sums.scaled(batch, levels)
         inv = inverse(s)[:, None]
-        result = self._exhaustive.spread(q, s, self._softmax(q, s), direction).pull * inv * inv
+        result = self._sums.spread(q, s, self._softmax(q, s), direction).pull * inv * inv
         return result.astype(dtype, copy=False).reshape(shape)
 
     def sigma_derivative(self, x: Any, sigma: Any) -> Reals:
         """∂D/∂σ at fixed x = (κ3 - 2C(x - D))/σ³, shaped like x (theory A6)."""
         batch, shape, dtype = _check.queries(x, self.dim)
         levels = _check.sigma(sigma, len(batch))
-        q, s = self._sites.scaled(batch, levels)
+        q, s = self._sums.scaled(batch, levels)
         found = self._softmax(q, s)
-        pull = self._exhaustive.spread(q, s, found, 2 * self._toward_mean(q, found), 1.0).pull
+        pull = self._sums.spread(q, s, found, 2 * self._toward_mean(q, found), 1.0).pull
         inv = inverse(s)[:, None]
         result = pull * inv * inv * inv
         return result.astype(dtype, copy=False).reshape(shape)
 
     def evaluate(self, x: Floats, sigma: Floats) -> Evaluation:
         """The mean and its heaviest point for checked float64 x (B, D), σ (B,) ≥ 0."""
-        found = self._softmax(*self._sites.scaled(x, sigma))
+        found = self._softmax(*self._sums.scaled(x, sigma))
         return Evaluation(self._mean(found), found.ref, found.log_sum)
 
     def motion(self, x: Floats, sigma: Floats) -> Motion:
         """The evaluation, tr C and D' along the flow for checked float64 x (B, D), σ (B,) > 0."""
-        q, s = self._sites.scaled(x, sigma)
+        q, s = self._sums.scaled(x, sigma)
         found = self._softmax(q, s)
-        trace, _, pull = self._exhaustive.spread(q, s, found, self._toward_mean(q, found), 1.0)
+        trace, _, pull = self._sums.spread(q, s, found, self._toward_mean(q, found), 1.0)
         inv = inverse(s)[:, None]
         here = Evaluation(self._mean(found), found.ref, found.log_sum)
-        return Motion(here, trace * self._sites.unit**2, pull * inv * inv * inv)
+        return Motion(here, trace * self._sums.unit**2, pull * inv * inv * inv)
 
     def trap_sums(self, x: Floats, sigma: Floats, index: NDArray[np.int64]) -> Floats:
         """(B, 5) sums of the trap certificate for candidate points, x and σ checked float64.
@@ -298,21 +310,14 @@ class OptimalDenoiser:
         r_j = (π_j/π_i) exp(-g_j/2σ²), over all j ≠ i: Σ r_j d_ij, Σ r_j,
         max d_ij, min d_ij, min g_j/2σ².
         """
-        from ..kernels import dense
-
-        result = np.empty((len(x), 5))
-        q, s = self._sites.scaled(x, sigma)
-        dense.trap(*self._sites[:2], q, inverse(s), index, result)
-        unit = self._sites.unit
+        result = self._sums.trap(*self._sums.scaled(x, sigma), index)
+        unit = self._sums.unit
         return result * np.array([unit, 1.0, unit, unit, 1.0]) if unit != 1.0 else result
 
     @cached_property
-    def _sites(self) -> Sites:
-        return Sites.of(self.points.points, self.points.log_weights)
-
-    @cached_property
-    def _method(self) -> Method:
-        return methods.make(self.method, self._sites, self.tolerance)
+    def _sums(self) -> Sums:
+        kind = Apart if isinstance(self.points, StoredPoints) else Held
+        return kind(self.points, self.method, self.tolerance)  # type: ignore[arg-type]
 
     @cached_property
     def columns(self) -> tuple[tuple[Any, ...], NDArray[np.int64]] | None:
@@ -321,48 +326,28 @@ class OptimalDenoiser:
         None where a flow takes other ways: many points, many dimensions, units that are
         extreme, or a method that is asked for by name.
         """
-        count, dim = self._sites.points.shape
-        if self.method != "auto" or count > COMPILED or dim > methods.REGISTERS:
+        sums = self._sums
+        if self.method != "auto" or not isinstance(sums, Held) or sums.unit != 1.0:
             return None
-        if self._sites.unit != 1.0:
+        if len(self.points) > COMPILED or self.dim > methods.REGISTERS:
             return None
-        leaves, index = methods.Tree(self._sites).leaves()
+        leaves, index = methods.Tree(sums.sites).leaves()
         return (*leaves, np.full(index.size, np.nan)), index
 
-    @cached_property
-    def _exhaustive(self) -> Exhaustive:
-        return methods.exhaustive(self._method, self._sites)
+    def _softmax(self, q: Floats, s: Floats, dtype: Any = np.float64) -> Found:
+        return self._sums.softmax(q, s, single=dtype == np.float32)
 
-    def _softmax(self, q: Floats, s: Floats, dtype: Any = np.float64) -> Softmax:
-        return self._method.softmax(q, s, single=dtype == np.float32)
+    def _mean(self, found: Found) -> Floats:
+        mean: Floats = found.base + found.shift
+        return mean if self._sums.unit == 1.0 else mean * self._sums.unit
 
-    def _mean(self, found: Softmax) -> Floats:
-        mean: Floats = self._sites.points[found.ref] + found.shift
-        return mean if self._sites.unit == 1.0 else mean * self._sites.unit
-
-    def _toward_mean(self, q: Floats, found: Softmax) -> Floats:
+    def _toward_mean(self, q: Floats, found: Found) -> Floats:
         """D - x, in internal units."""
-        return (self._sites.points[found.ref] - q) + found.shift
+        return (found.base - q) + found.shift
 
-    def _log_prob(self, q: Floats, s: Floats, found: Softmax, levels: Floats) -> Floats:
+    def _log_prob(self, q: Floats, s: Floats, found: Found, levels: Floats) -> Floats:
         with np.errstate(over="ignore"):
-            gaps = (q - self._sites.points[found.ref]) * inverse(s)[:, None]
-            nearest = self._sites.logs[found.ref] - 0.5 * np.einsum("ij,ij->i", gaps, gaps)
+            gaps = (q - found.base) * inverse(s)[:, None]
+            nearest = found.base_log - 0.5 * np.einsum("ij,ij->i", gaps, gaps)
         volume = self.dim * (np.log(levels) + 0.5 * np.log(2 * np.pi))
         return np.asarray(nearest + found.log_sum - volume)
-
-    def _top(self, batch: Floats, levels: Floats, k: int) -> tuple[NDArray[np.int64], Floats]:
-        from ..kernels import dense
-
-        index = np.empty((len(batch), k), dtype=np.int64)
-        weight = np.empty((len(batch), k))
-        step = max(1, SLAB // len(self.points))
-        for start in range(0, len(batch), step):
-            rows = slice(start, start + step)
-            q, s = self._sites.scaled(batch[rows], levels[rows])
-            logs = np.empty((len(q), len(self.points)))
-            dense.log_posterior(*self._sites[:2], q, inverse(s), *self._softmax(q, s)[:2], logs)
-            best = np.argsort(-logs, axis=1, kind="stable")[:, :k]
-            index[rows] = best
-            weight[rows] = np.exp(np.take_along_axis(logs, best, axis=1))
-        return index, weight

@@ -117,11 +117,11 @@ def _distance2(Q, q, X, i):
 
 
 @sums
-def _gap(Q, q, X, i, r, toward, k):
-    """|x - x_i|² - |x - x_r|², given row k of toward = x - x_r."""
+def _gap(Q, q, X, i, R, r, toward, k):
+    """|x - x_i|² - |x - x_r|² for row r of R, given row k of toward = x - x_r."""
     total = 0.0
     for d in range(Q.shape[1]):
-        total += _cross(Q[q, d], X[i, d], X[r, d], toward[k, d])
+        total += _cross(Q[q, d], X[i, d], R[r, d], toward[k, d])
     return total
 
 
@@ -207,7 +207,7 @@ def _softmax(X, L, Q, inv, ref, q0, q1, c, rows, top, index, s0, s1):
             block_top = -math.inf
             block_index = b0
             for i in range(b0, b1):
-                gap = _gap(Q, q, X, i, r, toward, q - q0)
+                gap = _gap(Q, q, X, i, X, r, toward, q - q0)
                 t[i - b0] = _logit(gap, L[i] - L[r], inv[q])
                 if t[i - b0] > block_top:
                     block_top = t[i - b0]
@@ -307,7 +307,7 @@ def _spread(X, L, Q, inv, ref, log_sum, centre, v, q0, q1, c, rows, scalars, vec
                 part[0, d] = 0.0
                 part[1, d] = 0.0
             for i in range(b0, b1):
-                gap = _gap(Q, q, X, i, r, toward, q - q0)
+                gap = _gap(Q, q, X, i, X, r, toward, q - q0)
                 log_u = _logit(gap, L[i] - L[r], inv[q]) - log_sum[q]
                 if log_u < UNDERFLOW:
                     continue
@@ -381,7 +381,7 @@ def _covariance(X, L, Q, inv, ref, log_sum, centre, q, out):
             for d in range(D):
                 part[a, d] = 0.0
         for i in range(b0, min(b0 + BLOCK, X.shape[0])):
-            log_u = _logit(_gap(Q, q, X, i, r, toward, 0), L[i] - L[r], inv[q]) - log_sum[q]
+            log_u = _logit(_gap(Q, q, X, i, X, r, toward, 0), L[i] - L[r], inv[q]) - log_sum[q]
             if log_u < UNDERFLOW:
                 continue
             u = math.exp(log_u)
@@ -427,7 +427,7 @@ def _log_posterior(X, L, Q, inv, ref, log_sum, q, out):
     r = ref[q]
     toward = _toward(X, Q, ref, q, q + 1)
     for i in range(X.shape[0]):
-        t = _logit(_gap(Q, q, X, i, r, toward, 0), L[i] - L[r], inv[q])
+        t = _logit(_gap(Q, q, X, i, X, r, toward, 0), L[i] - L[r], inv[q])
         out[q, i] = t - log_sum[q]
 
 
@@ -443,20 +443,23 @@ def log_posterior(X, L, Q, inv, ref, log_sum, out):
 
 
 @strict
-def _trap(X, L, Q, inv, candidate, q, out):
-    i = candidate[q]
-    toward = _toward(X, Q, candidate, q, q + 1)
+def _trap(X, L, Q, inv, C, logs, own, q, out):
     bound = 0.0
     eps = 0.0
     far = 0.0
     near = math.inf
     least = math.inf
+    toward = np.empty((1, Q.shape[1]))
+    for d in range(Q.shape[1]):
+        toward[0, d] = Q[q, d] - C[q, d]
     for j in range(X.shape[0]):
-        if j == i:
+        if j == own[q]:
             continue
-        gap = _gap(Q, q, X, j, i, toward, 0)
-        dist = math.sqrt(_distance2(X, i, X, j))
-        t = _logit(gap, L[j] - L[i], inv[q])
+        dist = math.sqrt(_distance2(C, q, X, j))
+        if dist == 0.0 and own[q] < 0:
+            continue
+        gap = _gap(Q, q, X, j, C, q, toward, 0)
+        t = _logit(gap, L[j] - logs[q], inv[q])
         r = math.exp(t) if t > UNDERFLOW else 0.0
         bound += r * dist
         eps += r
@@ -471,9 +474,9 @@ def _trap(X, L, Q, inv, candidate, q, out):
 
 
 @entry
-def _trap_tasks(first, last, X, L, Q, inv, candidate, out):
+def _trap_tasks(first, last, X, L, Q, inv, C, logs, own, out):
     for q in range(first, last):
-        _trap(X, L, Q, inv, candidate, q, out)
+        _trap(X, L, Q, inv, C, logs, own, q, out)
 
 
 def trap(X, L, Q, inv, candidate, out):
@@ -481,4 +484,26 @@ def trap(X, L, Q, inv, candidate, out):
 
     Into `out` (B, 5): B = Σ r_j d_ij, ε = Σ r_j, R_i = max d_ij, min d_ij, min g_j/2σ².
     """
-    share(_trap_tasks, Q.shape[0], _work(X, Q), X, L, Q, inv, candidate, out)
+    share(
+        _trap_tasks,
+        Q.shape[0],
+        _work(X, Q),
+        X,
+        L,
+        Q,
+        inv,
+        X[candidate],
+        L[candidate],
+        candidate,
+        out,
+    )
+
+
+def trap_beside(X, L, Q, inv, C, logs, out):
+    """The same sums for candidates C (B, D) of log-weights `logs` that may lie elsewhere.
+
+    Points equal to the candidate count as it: its weight is then too small, and the sums too
+    large, which errs on the safe side.
+    """
+    own = np.full(Q.shape[0], -1)
+    share(_trap_tasks, Q.shape[0], _work(X, Q), X, L, Q, inv, C, logs, own, out)

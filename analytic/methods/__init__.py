@@ -10,46 +10,41 @@ tree    `Tree` up to 16 dimensions: what cannot matter is left out, what is smoo
         interpolated; `Blas` beyond
 blas    `Blas`: candidates by certified bounds in few dimensions, products for the rest
 auto    `Auto`: the cheapest at each query's bandwidth
+
+What a denoiser asks is `Sums`: `Held` answers for points in memory, by a method, and `Apart` for
+points that are not, by a method for each shard of them.
 """
 
 from __future__ import annotations
 
-from ._base import TINY, Exhaustive, Method, Sites, Softmax, Spread, inverse
-from .auto import REGISTERS, Auto, dense, exhaustive, skipping
+from ._base import TINY, Exhaustive, Found, Method, Sites, Softmax, Spread, Sums, inverse
+from .apart import Apart
+from .auto import REGISTERS, Auto, exhaustive, make, names
 from .blas import Blas
 from .dense import Dense
 from .fused import Fused
+from .held import Held
 from .tree import Tree
 
 __all__ = [
     "REGISTERS",
     "TINY",
+    "Apart",
     "Auto",
     "Blas",
     "Dense",
     "Exhaustive",
+    "Found",
     "Fused",
+    "Held",
     "Method",
     "Sites",
     "Softmax",
     "Spread",
+    "Sums",
     "Tree",
     "exhaustive",
     "inverse",
     "make",
     "names",
 ]
-
-
-def names() -> tuple[str, ...]:
-    """Names that `make` knows."""
-    return ("auto", "dense", "tree", "blas")
-
-
-def make(name: str, sites: Sites, tolerance: float) -> Method:
-    """The method of a name for these points."""
-    if name == "dense":
-        return dense(sites)
-    if name == "tree":
-        return skipping(sites, tolerance)
-    return Blas(sites, tolerance) if name == "blas" else Auto(sites, tolerance)

@@ -10,7 +10,7 @@ and a method returns r, log Σ e^{t_i} and Σ u_i x_i - x_r with u = softmax(t).
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +88,21 @@ class Softmax(NamedTuple):
             into[rows] = values
 
 
+class Found(NamedTuple):
+    """A softmax with its reference points themselves, wherever they live."""
+
+    ref: NDArray[np.int64]
+    log_sum: Floats
+    shift: Floats
+    truncation: Floats
+    base: Floats
+    """(B, D) x_r."""
+    base_log: Floats
+    """(B,) log π_r."""
+    asked: Any = None
+    """(B, K) which shards were summed, where points are in shards."""
+
+
 class Spread(NamedTuple):
     """How the posterior spreads about its mean D, with y_i = x_i - D."""
 
@@ -102,6 +117,37 @@ class Spread(NamedTuple):
         """Replace the results of some queries."""
         for into, values in zip(self, part, strict=True):
             into[rows] = values
+
+
+class Sums(Protocol):
+    """What a denoiser asks of its points, wherever they live; lengths in their unit."""
+
+    @property
+    def unit(self) -> float:
+        """What lengths are divided by, a power of two; 1 but for data of extreme scale."""
+
+    def scaled(self, x: Floats, sigma: Floats) -> tuple[Floats, Floats]:
+        """Queries and bandwidths in that unit."""
+
+    def at(self, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Points (B, D) and log-weights (B,) of some indices."""
+
+    def softmax(self, q: Floats, s: Floats, single: bool = False) -> Found:
+        """The softmax over all points, for q (B, D) and s (B,) ≥ 0; see `Method`."""
+
+    def spread(
+        self, q: Floats, s: Floats, found: Found, v: Floats | None = None, third: float = 0.0
+    ) -> Spread:
+        """tr C, entropy and, for directions v (B, D), third κ3 + C v."""
+
+    def covariance(self, q: Floats, s: Floats, found: Found) -> Floats:
+        """(B, D, D) C = Σ u y yᵀ, exactly symmetric."""
+
+    def trap(self, q: Floats, s: Floats, index: NDArray[np.int64]) -> Floats:
+        """(B, 5) sums of the trap certificate for candidate points."""
+
+    def top(self, q: Floats, s: Floats, found: Found, k: int) -> tuple[NDArray[np.int64], Floats]:
+        """Indices (B, k) of the heaviest points and their log-weights, heaviest first."""
 
 
 class Method(Protocol):

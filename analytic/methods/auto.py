@@ -123,6 +123,20 @@ class Auto:
         return np.minimum(np.searchsorted(total, where), len(total) - 1)
 
 
+def names() -> tuple[str, ...]:
+    """Names that `make` knows."""
+    return ("auto", "dense", "tree", "blas")
+
+
+def make(name: str, sites: Sites, tolerance: float) -> Method:
+    """The method of a name for these points."""
+    if name == "dense":
+        return dense(sites)
+    if name == "tree":
+        return skipping(sites, tolerance)
+    return Blas(sites, tolerance) if name == "blas" else Auto(sites, tolerance)
+
+
 def dense(sites: Sites) -> Exhaustive:
     """The method that sums every point, in registers where there are few dimensions."""
     return Fused(sites) if sites.points.shape[1] <= REGISTERS else Dense(sites)

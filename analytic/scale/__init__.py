@@ -1,0 +1,84 @@
+"""Points that live elsewhere: on disk, in chunked files, on the machines of a cluster.
+
+The softmax over all points is made of partial ones. With logits t_i relative to a point x_r,
+a block of points is known by
+
+    r,   log Σ e^{t_i},   Σ u_i x_i - x_r,
+
+and two blocks by those of both: with t the logit of the second's point relative to the first's,
+
+    log Σ = log(e^{log Σ_1} + e^{t + log Σ_2}),   u_2 = e^{t + log Σ_2 - log Σ},
+    shift = (1 - u_2) shift_1 + u_2 (shift_2 + x_{r_2} - x_{r_1}),
+
+exactly, whatever the blocks (Milakov and Gimelshein 2018, https://arxiv.org/abs/1805.02867).
+Blocks merge in pairs of neighbours, pairs of pairs and so on. That order depends on their number
+alone: the same blocks give the same bits, on one disk or on any number of machines.
+
+A block's box and ball bound its distances from a query; where these show that it weighs less
+than the denoiser's tolerance, it is not asked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _check
+from ._points import NUMBERS, Shard, StoredPoints, Summary
+from ._sources import sliced, source
+from ._tree import folded, merged
+
+__all__ = ["Shard", "StoredPoints", "Summary", "elsewhere", "folded", "merged", "stored"]
+
+
+def stored(
+    points: Any,
+    weights: Any = None,
+    *,
+    block: int | None = None,
+    name: str = "points",
+    progress: bool = False,
+) -> StoredPoints:
+    """Points that are read block by block, as `OptimalDenoiser` takes them.
+
+    Parameters
+    ----------
+    points : path of a .npy file, a memory map, or an (N, ...) array of NumPy, zarr, h5py or
+        Dask; of more axes than two, each point is flattened. Real numbers of any type.
+    weights : (N,) non-negative, not all zero; optional (default: equal).
+    block : points in a block, by default so many that a block has some 4 million numbers
+        (32 MB). Memory in use is about five blocks; results depend on it in their last digits.
+    name : what the set is called in reports.
+    progress : show a bar on a terminal for each pass over the blocks.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, TypeError
+        for a file that is missing, damaged or cut short, and for anything but real numbers. That
+        numbers are finite is seen in the first pass over them.
+    """
+    rows = sliced(points)
+    count, dim = rows.shape
+    size = max(1, NUMBERS // dim) if block is None else _check.integer(block, "block", low=1)
+    given = None
+    if weights is not None:
+        given = _check.array(weights, "weights").astype(np.float64)
+        if given.shape != (count,):
+            _check.fail(
+                "weights", f"shape {given.shape}", f"({count},)", "give one weight per point"
+            )
+        if given.min() < 0 or not given.max() > 0:
+            _check.fail(
+                "weights", "a negative weight, or only zeros", "weights ≥ 0", "check the weights"
+            )
+    return StoredPoints(
+        rows, min(size, count), given, _check.text(name, "name"), _check.flag(progress, "progress")
+    )
+
+
+def elsewhere(points: Any) -> StoredPoints | None:
+    """What belongs on disk or on other machines, as `stored` has it; None for all else."""
+    if isinstance(points, StoredPoints):
+        return points
+    return None if source(points) is None else stored(points)

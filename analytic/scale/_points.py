@@ -1,0 +1,275 @@
+"""Points that are not in memory, and what is known of every block of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _check
+from .._progress import bar
+from ..points import Elsewhere
+from ._sources import Source, ahead
+from ._tree import folded
+
+__all__ = ["Shard", "StoredPoints", "Summary", "summarise"]
+
+Floats = NDArray[np.float64]
+Part = TypeVar("Part")
+
+NUMBERS = 1 << 22
+"""Numbers in a block unless told otherwise: 32 MB."""
+
+WIDEST = 1e50
+"""Data of a wider or narrower range than this, or its inverse, are to be rescaled by hand."""
+
+
+class Shard(NamedTuple):
+    """A block of points in memory."""
+
+    points: Floats
+    """(n, D), read-only."""
+    logs: Floats
+    """(n,) log-weights, read-only."""
+    first: int
+    """Index of the first of them."""
+    kept: dict[str, Any]
+    """What is kept beside the block for as long as it is held; empty where it is read anew."""
+
+
+class Summary(NamedTuple):
+    """What is known of K blocks of points."""
+
+    low: Floats
+    """(K, D) least coordinates."""
+    high: Floats
+    """(K, D) largest ones."""
+    centre: Floats
+    """(K, D) weighted means."""
+    radius: Floats
+    """(K,) largest distance from the mean, rounded up."""
+    mass: Floats
+    """(K,) sums of weights."""
+    variance: Floats
+    """(K,) weighted mean squared distances from the mean."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Summary]) -> Summary:
+        """Blocks of several summaries, in their order."""
+        return cls(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+    def reach(self, x: Floats) -> tuple[Floats, Floats]:
+        """(B, K) bounds from below and above on the distances of x (B, D) from the points."""
+        shape = (len(x), len(self.mass))
+        near, far = np.empty(shape), np.empty(shape)
+        for k in range(shape[1]):
+            outside = np.maximum(np.maximum(self.low[k] - x, x - self.high[k]), 0.0)
+            corner = np.maximum(np.abs(x - self.low[k]), np.abs(x - self.high[k]))
+            middle = np.linalg.norm(x - self.centre[k], axis=1)
+            near[:, k] = np.maximum(np.linalg.norm(outside, axis=1), middle - self.radius[k])
+            far[:, k] = np.minimum(np.linalg.norm(corner, axis=1), middle + self.radius[k])
+        return near * (1 - SLACK), far * (1 + SLACK)
+
+
+SLACK = 1e-9
+"""Of bounds on distances, relative: rounding is far below."""
+
+
+def summarise(points: Floats, logs: Floats, first: int) -> Summary:
+    """The summary of one block.
+
+    Raises
+    ------
+    ValueError
+        for numbers that are not finite, naming the row.
+    """
+    if not np.isfinite(points).all():
+        row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
+        _check.fail(
+            "points",
+            f"a number that is not finite in row {first + row}",
+            "finite numbers only",
+            "remove or replace NaN and infinite entries",
+        )
+    low, high = points.min(axis=0), points.max(axis=0)
+    weights = np.exp(logs)
+    mass = float(weights.sum())
+    share = weights / mass if mass else np.full(len(weights), 1 / len(weights))
+    centre = low + share @ (points - low)
+    squares = np.zeros(len(points))
+    for column in range(0, points.shape[1], 64):
+        part = slice(column, column + 64)
+        squares += np.square(points[:, part] - centre[part]).sum(axis=1)
+    radius = np.sqrt(squares.max()) * (1 + SLACK)
+    return Summary(
+        low[None], high[None], centre[None], np.array([radius]), np.array([mass]),
+        np.array([share @ squares]),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class StoredPoints(Elsewhere):
+    """Weighted points of R^D that are read block by block, whenever they are needed.
+
+    Made by `analytic.scale.stored`, or from a file or array that `OptimalDenoiser` is given.
+    Unlike those of a `PointSet`, equal points stay apart. What a `PointSet` says of all points
+    is here taken from one pass over them, at the first need; bounds are a little wider.
+    """
+
+    rows: Source
+    block: int
+    weights: Floats | None = None
+    """(N,) relative weights; None where all are equal."""
+    name: str = "points"
+    progress: bool = False
+    _noted: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return self.rows.shape[0]
+
+    def __repr__(self) -> str:
+        return f"StoredPoints({self.name!r}, N={len(self)}, D={self.dim}, block={self.block})"
+
+    @property
+    def dim(self) -> int:
+        """Dimension D of the space."""
+        return self.rows.shape[1]
+
+    @property
+    def labels(self) -> None:
+        """None: points that are not in memory have no labels."""
+
+    @cached_property
+    def cuts(self) -> list[tuple[int, int]]:
+        """First row of each block, and the row after its last."""
+        size = len(self)
+        return [(k, min(k + self.block, size)) for k in range(0, size, self.block)]
+
+    @cached_property
+    def summary(self) -> Summary:
+        """What is known of every block, by one pass over all points."""
+        found = [
+            summarise(shard.points, shard.logs, shard.first) for shard in self.shards(title="seen")
+        ]
+        return _sound(Summary.joined(found))
+
+    def shards(self, which: Sequence[int] | None = None, title: str = "read") -> Iterator[Shard]:
+        """Blocks, all or those of ascending numbers `which`, the next one read ahead."""
+        cuts = self.cuts if which is None else [self.cuts[k] for k in which]
+        with bar(len(cuts), f"blocks {title}", self.progress and len(cuts) > 1) as advance:
+            for (first, last), piece in zip(cuts, ahead(self.rows, cuts), strict=True):
+                piece.flags.writeable = False
+                yield Shard(piece, self.log_weights(first, last), first, {})
+                advance(1)
+
+    def reduced(
+        self,
+        part: Callable[..., Part | None],
+        merge: Callable[..., Part],
+        common: tuple[Any, ...],
+        asked: dict[int, Any],
+        ready: dict[int, Part] | None = None,
+    ) -> Part | None:
+        """Parts part(shard, common, asked[k]) of some blocks, merged in the tree of all of them.
+
+        `ready` are parts that are known already; merge(left, right, common).
+        """
+        shards = self.shards(sorted(asked))
+
+        def parts() -> Iterator[Part | None]:
+            for k in range(len(self.cuts)):
+                found = part(next(shards), common, asked[k]) if k in asked else None
+                known = None if ready is None else ready.get(k)
+                if found is not None and known is not None:
+                    found = merge(known, found, common)
+                yield known if found is None else found
+
+        return folded(parts(), lambda a, b: merge(a, b, common))
+
+    def log_weights(self, first: int, last: int) -> Floats:
+        """Log-weights of some rows, which sum to one over all points."""
+        if self.weights is None:
+            logs = np.full(last - first, -np.log(len(self)))
+        else:
+            with np.errstate(divide="ignore"):
+                logs = np.log(self.weights[first:last]) - np.log(self._total)
+        logs.flags.writeable = False
+        return logs
+
+    @cached_property
+    def _total(self) -> float:
+        assert self.weights is not None
+        return float(self.weights.sum())
+
+    def at(self, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Points (B, D) and log-weights (B,) of some indices."""
+        found, logs = np.empty((len(index), self.dim)), np.empty(len(index))
+        # one read for each point that is asked for
+        for row in np.unique(index):
+            where = index == row
+            found[where] = self.rows.read(int(row), int(row) + 1)
+            logs[where] = self.log_weights(int(row), int(row) + 1)
+        return found, logs
+
+    def sample(self, count: int, rng: np.random.Generator) -> Floats:
+        """(count, D) points drawn with probability π_i."""
+        if self.weights is None:
+            return self.at(rng.integers(len(self), size=count))[0]
+        return self.at(rng.choice(len(self), size=count, p=self.weights / self._total))[0]
+
+    def renamed(self, name: str) -> StoredPoints:
+        """The same points under another name."""
+        found = copy.copy(self)
+        object.__setattr__(found, "name", _check.text(name, "name"))
+        return found
+
+    @cached_property
+    def mean(self) -> Floats:
+        """(D,) weighted mean μ."""
+        known = self.summary
+        return np.asarray(known.centre[0] + known.mass @ (known.centre - known.centre[0]))
+
+    @cached_property
+    def total_variance(self) -> float:
+        """Tr Σ = E|x_0 - μ|²."""
+        known = self.summary
+        apart = np.square(known.centre - self.mean).sum(axis=1)
+        return float(known.mass @ (known.variance + apart))
+
+    @property
+    def scale(self) -> float:
+        """Root-mean-square coordinate √(tr Σ / D)."""
+        return float(np.sqrt(self.total_variance / self.dim))
+
+    @cached_property
+    def mean_radius(self) -> float:
+        """A bound on R_μ = max |x_i - μ|, from balls and boxes of the blocks."""
+        return float(self.summary.reach(self.mean[None])[1].max())
+
+    @cached_property
+    def radius(self) -> float:
+        """A bound on R = max |x_i|."""
+        return float(self.summary.reach(np.zeros((1, self.dim)))[1].max())
+
+    @cached_property
+    def diameter_bounds(self) -> tuple[float, float]:
+        """Bounds (low, high) on max |x_i - x_j|: the box's longest side, 2 R_μ or its diagonal."""
+        sides = self.summary.high.max(axis=0) - self.summary.low.min(axis=0)
+        return float(sides.max()), min(2 * self.mean_radius, float(np.linalg.norm(sides)))
+
+
+def _sound(known: Summary) -> Summary:
+    low, high = known.low.min(axis=0), known.high.max(axis=0)
+    spread = float((high - low).max())
+    size = float(np.maximum(np.abs(low), np.abs(high)).max())
+    if (spread and not 1 / WIDEST < spread < WIDEST) or size >= WIDEST:
+        _check.fail(
+            "points", f"coordinates of a range of {spread:.3g} up to {size:.3g}",
+            "a range between 1e-50 and 1e50", "rescale the data",
+        )  # fmt: skip
+    return known

@@ -1,0 +1,223 @@
+"""Where rows of numbers are read from: files and arrays that are not in memory.
+
+A file is read, not mapped: reading tells when bytes are missing, where a mapped file that
+was cut short ends the process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _check
+
+__all__ = ["ArraySource", "FileSource", "Source", "ahead", "source"]
+
+Floats = NDArray[np.float64]
+
+ELSEWHERE = ("zarr", "dask", "h5py", "tensorstore")
+"""Libraries whose arrays are read slice by slice."""
+
+
+class Source(Protocol):
+    """Rows of numbers that can be read in pieces, by several threads at once."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, D)."""
+
+    @property
+    def label(self) -> str:
+        """What to call it in messages."""
+
+    def read(self, first: int, last: int) -> Floats:
+        """Rows first to last - 1, as float64 (last - first, D) of the caller's own."""
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Rows of one type that lie in a file one after another."""
+
+    path: Path
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    offset: int
+
+    @property
+    def label(self) -> str:
+        """The path."""
+        return repr(str(self.path))
+
+    def read(self, first: int, last: int) -> Floats:
+        """Rows, by one read."""
+        width = self.shape[1] * self.dtype.itemsize
+        buffer = np.empty((last - first, self.shape[1]), dtype=self.dtype)
+        view = memoryview(buffer.reshape(-1).view(np.uint8).data)
+        with self.path.open("rb", buffering=0) as stream:
+            stream.seek(self.offset + first * width)
+            got = 0
+            while got < len(view):
+                size = stream.readinto(view[got:])
+                if not size:
+                    _check.fail(
+                        "points",
+                        f"{self.label} cut short: {self.offset + first * width + got} bytes",
+                        f"{self.offset + self.shape[0] * width}",
+                        "restore the file",
+                    )
+                got += size
+        return buffer.astype(np.float64, copy=False)
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """An array that is read by slices: in memory, mapped, or of zarr, h5py or Dask."""
+
+    array: Any
+    label: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, D), of more axes the first and all others."""
+        first, *rest = self.array.shape
+        return int(first), prod(int(n) for n in rest)
+
+    def read(self, first: int, last: int) -> Floats:
+        """Rows, by one slice."""
+        try:
+            found = np.asarray(self.array[first:last])
+        except (OSError, RuntimeError, KeyError) as error:
+            raise ValueError(
+                f"points: got {self.label}, of which rows {first} to {last - 1} cannot be read "
+                f"({error}), expected a whole array; restore it."
+            ) from error
+        if len(found) != last - first:
+            _check.fail(
+                "points", f"{self.label} cut short at row {first + len(found)}",
+                f"{self.shape[0]} rows", "restore it",
+            )  # fmt: skip
+        return np.array(found.reshape(last - first, self.shape[1]), dtype=np.float64, order="C")
+
+
+def source(value: Any) -> Source | None:
+    """How a value's rows are read piece by piece; None for what belongs in memory.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, TypeError
+        for a file that is missing, damaged, or not of real numbers.
+    """
+    if isinstance(value, (str, os.PathLike)):
+        return _npy(Path(value))
+    if isinstance(value, np.memmap):
+        return _mapped(value)
+    if type(value).__module__.split(".")[0] in ELSEWHERE:
+        return _checked(ArraySource(value, f"an array of {type(value).__module__.split('.')[0]}"))
+    return None
+
+
+def sliced(value: Any) -> Source:
+    """Any array by slices, one in memory too."""
+    return source(value) or _checked(ArraySource(_check.array(value, "points"), "an array"))
+
+
+def ahead(rows: Source, cuts: list[tuple[int, int]]) -> Iterator[Floats]:
+    """The pieces of a source in order, the next one being read while one is worked on."""
+    if not cuts:
+        return
+    with ThreadPoolExecutor(1, "analytic-read") as reader:
+        coming = reader.submit(rows.read, *cuts[0])
+        for cut in cuts[1:]:
+            piece = coming.result()
+            coming = reader.submit(rows.read, *cut)
+            yield piece
+            del piece
+        yield coming.result()
+
+
+def _npy(path: Path) -> Source:
+    if path.suffix.lower() != ".npy":
+        _check.fail(
+            "points",
+            repr(str(path)),
+            "a PointSet, an (N, D) array, or the path of a .npy file",
+            "load other files with analytic.datasets.load",
+            TypeError,
+        )
+    shown = repr(str(path))
+    if not path.exists():
+        _check.fail("points", shown, "an existing file", "check the spelling", FileNotFoundError)
+    if not path.is_file():
+        _check.fail("points", f"{shown}, which is no regular file", "a .npy file", "name a file")
+    try:
+        with path.open("rb") as stream:
+            version = np.lib.format.read_magic(stream)
+            header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            shape, fortran, dtype = header(stream)
+            offset = stream.tell()
+    except (ValueError, KeyError, EOFError) as error:
+        raise ValueError(
+            f"points: got {shown}, which is no .npy file ({error}), expected an array saved by "
+            "np.save; save it again."
+        ) from error
+    needed = offset + prod(shape) * dtype.itemsize
+    if path.stat().st_size < needed:
+        _check.fail(
+            "points",
+            f"{shown} cut short: {path.stat().st_size} bytes",
+            f"the {needed} that its header promises",
+            "restore the file",
+        )
+    if fortran and len(shape) > 1:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        return _checked(ArraySource(mapped, shown))
+    return _of_rows(path, shape, dtype, offset)
+
+
+def _mapped(value: np.memmap[Any, Any]) -> Source:
+    import mmap
+
+    # only a map itself, no view of one, says where its rows lie
+    if isinstance(value.base, mmap.mmap) and value.flags.c_contiguous and value.filename:
+        if value.ndim < 2:
+            _refuse(value.shape)
+        return _of_rows(Path(value.filename), value.shape, value.dtype, int(value.offset))
+    return _checked(ArraySource(value, f"a map of {str(value.filename)!r}"))
+
+
+def _of_rows(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> Source:
+    if len(shape) < 2:
+        _refuse(shape)
+    found = FileSource(path, (shape[0], prod(shape[1:])), dtype, offset)
+    return _typed(found, dtype)
+
+
+def _checked(found: ArraySource) -> Source:
+    if len(found.array.shape) < 2:
+        _refuse(found.array.shape)
+    return _typed(found, np.dtype(found.array.dtype))
+
+
+def _typed(found: Source, dtype: np.dtype[Any]) -> Source:
+    if dtype.kind not in "fiu":
+        _check.fail(
+            "points", f"{found.label} of dtype {dtype}", "real numbers", "convert it", TypeError
+        )
+    if 0 in found.shape:
+        _check.fail("points", f"{found.label} of shape {found.shape}", "some points", "add some")
+    return found
+
+
+def _refuse(shape: tuple[int, ...]) -> None:
+    _check.fail("points", f"shape {shape}", "(N, D) or more axes", "give one row per point")
