@@ -58,7 +58,7 @@ def test_every_method_gives_the_dense_answer(name: str, method: str) -> None:
 )
 def test_auto_where_every_point_counts(count: int, dim: int, single: bool, skips: bool) -> None:
     points = an.PointSet(np.random.default_rng(0).standard_normal((count, dim)))
-    way = an.OptimalDenoiser(points)._method
+    way = an.OptimalDenoiser(points)._sums._method
     assert isinstance(way, Auto)
     assert way._skips(np.array([50.0]), single)[0] == skips
 

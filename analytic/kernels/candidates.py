@@ -283,7 +283,7 @@ def _sum(X, L, Q, sigma, inv, ref, square, images, A, R, low, rows, q0, q1, reac
                 if not _passes(tail, rests, A, R, q, j, ends, stage, base[i], limit):
                     continue
                 o = order[j]
-                value = _logit(_gap(Q, q, X, o, r, toward, p - q0), L[o] - L[r], inv[q])
+                value = _logit(_gap(Q, q, X, o, X, r, toward, p - q0), L[o] - L[r], inv[q])
                 if value < -reach:
                     continue
                 t[n] = value

@@ -81,7 +81,7 @@ def _refine_row(T, p, floor, X, L, Q, q, r, inv, order, start, toward):
     for i in range(T.shape[1]):
         if T[p, i] > floor:
             o = order[start + i]
-            gap = _gap(Q, q, X, o, r, toward, 0)
+            gap = _gap(Q, q, X, o, X, r, toward, 0)
             T[p, i] = np.float32(_logit(gap, L[o] - L[r], inv))
         best = T[p, i] if T[p, i] > best else best
     return best
