@@ -32,7 +32,7 @@ from .. import _check, methods
 from ..methods import Apart, Found, Held, Sums, inverse
 from ..points import PointSet, as_points
 from ..posterior import Posterior, Top
-from ..scale import StoredPoints, elsewhere
+from ..scale import AwayPoints, elsewhere
 from ._base import Evaluation, Floats, Motion, Reals
 
 __all__ = ["OptimalDenoiser"]
@@ -85,7 +85,7 @@ class OptimalDenoiser:
     matter are within 4e-4 nats, mostly far less, and sums have float32's precision.
     """
 
-    points: PointSet | StoredPoints
+    points: PointSet | AwayPoints
     method: str = "auto"
     tolerance: float = 1e-13
 
@@ -316,7 +316,7 @@ class OptimalDenoiser:
 
     @cached_property
     def _sums(self) -> Sums:
-        kind = Apart if isinstance(self.points, StoredPoints) else Held
+        kind = Apart if isinstance(self.points, AwayPoints) else Held
         return kind(self.points, self.method, self.tolerance)  # type: ignore[arg-type]
 
     @cached_property

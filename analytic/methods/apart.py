@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from ..scale import Shard, StoredPoints
+from ..scale import AwayPoints, Shard
 from ._base import Floats, Found, Sites, Spread, inverse
 from .auto import make
 from .dense import Dense
@@ -29,8 +29,6 @@ __all__ = ["Apart"]
 
 Rows = NDArray[np.int64]
 
-HELD = 1 << 22
-"""Numbers in the partial results of one pass; more queries than that take several."""
 SLAB = 5_000_000
 """Log-weights held at a time where the heaviest points are asked for (40 MB)."""
 FURTHEST = 1e150
@@ -43,7 +41,7 @@ ROUNDING = 1e-9
 class Apart:
     """What `OptimalDenoiser` asks of points that live elsewhere."""
 
-    points: StoredPoints
+    points: AwayPoints
     method: str = "auto"
     tolerance: float = 1e-13
     unit: float = 1.0
@@ -72,17 +70,15 @@ class Apart:
         ready: dict[int, _Part] = {}
         if unsure.any():
             asked = {int(k): everyone[unsure & (best == k)] for k in np.unique(best[unsure])}
-            for k, rows in asked.items():
-                found = self.points.reduced(_softmax, _merge, common, {k: rows})
-                assert found is not None
-                ready[k] = found
+            ready = self.points.parts(_softmax, common, asked)
+            for found in ready.values():
+                rows = found.rows
                 least[rows] = np.maximum(least[rows], found.height(q, s))
         needed = upper >= least[:, None] + allowed
         needed[everyone, best] = True
         due = needed.copy()
         due[everyone[unsure], best[unsure]] = False
         whole = self.points.reduced(_softmax, _merge, common, _by_shard(due), ready)
-        assert whole is not None
         gone = np.where(needed, -np.inf, upper - whole.height(q, s)[:, None])
         lost = whole.truncation + np.exp(gone).sum(axis=1)
         return Found(
@@ -104,7 +100,7 @@ class Apart:
 
     def covariance(self, q: Floats, s: Floats, found: Found) -> Floats:
         """(B, D, D) C = Σ u y yᵀ, exactly symmetric."""
-        step = max(1, HELD // q.shape[1] ** 2)
+        step = max(1, self.points.most // q.shape[1] ** 2)
         given = (q, s, found.base, found.base_log, found.log_sum, found.shift, found.asked)
         parts = [
             self._moments(_covariance, *(each[k : k + step] for each in given))
@@ -116,7 +112,6 @@ class Apart:
         q, s, base, base_log, log_sum, shift, asked, *way = given
         common = q, s, base, base_log, log_sum, shift, *way
         found = self.points.reduced(part, _added, common, _by_shard(asked))
-        assert found is not None
         return found
 
     def trap(self, q: Floats, s: Floats, index: Rows) -> Floats:
@@ -125,7 +120,6 @@ class Apart:
         everyone = np.arange(len(q))
         asked = dict.fromkeys(range(len(self.points.cuts)), everyone)
         found = self.points.reduced(_trap, _trapped, (q, s, base, base_log), asked)
-        assert found is not None
         return found.sums
 
     def top(self, q: Floats, s: Floats, found: Found, k: int) -> tuple[Rows, Floats]:
@@ -135,12 +129,11 @@ class Apart:
         asked = dict.fromkeys(range(len(self.points.cuts)), everyone)
         common = q, s, found.base, found.base_log, found.log_sum, k
         best = self.points.reduced(_top, _best, common, asked)
-        assert best is not None
         return best.points, best.logs
 
     def _groups(self, *given: Any) -> list[tuple[Any, ...]]:
         """Queries in so many pieces that partial results stay small."""
-        step = max(1, HELD // self.points.dim)
+        step = max(1, self.points.most // self.points.dim)
         count = len(given[0])
         return [tuple(each[k : k + step] for each in given) for k in range(0, max(count, 1), step)]
 

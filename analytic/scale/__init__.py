@@ -22,14 +22,25 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import _check
-from ._points import NUMBERS, Shard, StoredPoints, Summary
+from ._dask import ShardedPoints, connect, connected, sharded
+from ._points import NUMBERS, AwayPoints, Shard, StoredPoints, Summary, relative_weights
 from ._sources import sliced, source
 from ._tree import folded, merged
 
-__all__ = ["Shard", "StoredPoints", "Summary", "elsewhere", "folded", "merged", "stored"]
+__all__ = [
+    "AwayPoints",
+    "Shard",
+    "ShardedPoints",
+    "StoredPoints",
+    "Summary",
+    "connect",
+    "elsewhere",
+    "folded",
+    "merged",
+    "sharded",
+    "stored",
+]
 
 
 def stored(
@@ -61,24 +72,19 @@ def stored(
     rows = sliced(points)
     count, dim = rows.shape
     size = max(1, NUMBERS // dim) if block is None else _check.integer(block, "block", low=1)
-    given = None
-    if weights is not None:
-        given = _check.array(weights, "weights").astype(np.float64)
-        if given.shape != (count,):
-            _check.fail(
-                "weights", f"shape {given.shape}", f"({count},)", "give one weight per point"
-            )
-        if given.min() < 0 or not given.max() > 0:
-            _check.fail(
-                "weights", "a negative weight, or only zeros", "weights ≥ 0", "check the weights"
-            )
+    given = relative_weights(weights, count)
     return StoredPoints(
         rows, min(size, count), given, _check.text(name, "name"), _check.flag(progress, "progress")
     )
 
 
-def elsewhere(points: Any) -> StoredPoints | None:
-    """What belongs on disk or on other machines, as `stored` has it; None for all else."""
-    if isinstance(points, StoredPoints):
+def elsewhere(points: Any) -> AwayPoints | None:
+    """What belongs on disk or on other machines, as `stored` and `sharded` have it; else None.
+
+    A Dask array is sharded where a cluster is connected, and else read chunk by chunk.
+    """
+    if isinstance(points, AwayPoints):
         return points
+    if type(points).__module__.split(".")[0] == "dask" and connected() is not None:
+        return sharded(points)
     return None if source(points) is None else stored(points)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,17 @@ from .. import _check
 from .._progress import bar
 from ..points import Elsewhere
 from ._sources import Source, ahead
-from ._tree import folded
+from ._tree import folded, merged
 
-__all__ = ["Shard", "StoredPoints", "Summary", "summarise"]
+__all__ = [
+    "AwayPoints",
+    "Shard",
+    "StoredPoints",
+    "Summary",
+    "logs_of",
+    "normalised",
+    "relative_weights",
+]
 
 Floats = NDArray[np.float64]
 Part = TypeVar("Part")
@@ -71,8 +79,12 @@ class Summary(NamedTuple):
             outside = np.maximum(np.maximum(self.low[k] - x, x - self.high[k]), 0.0)
             corner = np.maximum(np.abs(x - self.low[k]), np.abs(x - self.high[k]))
             middle = np.linalg.norm(x - self.centre[k], axis=1)
-            near[:, k] = np.maximum(np.linalg.norm(outside, axis=1), middle - self.radius[k])
-            far[:, k] = np.minimum(np.linalg.norm(corner, axis=1), middle + self.radius[k])
+            near[:, k] = np.maximum(
+                np.linalg.norm(outside, axis=1), middle * (1 - SLACK) - self.radius[k]
+            )
+            far[:, k] = np.minimum(
+                np.linalg.norm(corner, axis=1), middle * (1 + SLACK) + self.radius[k]
+            )
         return near * (1 - SLACK), far * (1 + SLACK)
 
 
@@ -80,7 +92,7 @@ SLACK = 1e-9
 """Of bounds on distances, relative: rounding is far below."""
 
 
-def summarise(points: Floats, logs: Floats, first: int) -> Summary:
+def summarise(shard: Shard, *_: Any) -> Summary:
     """The summary of one block.
 
     Raises
@@ -88,6 +100,7 @@ def summarise(points: Floats, logs: Floats, first: int) -> Summary:
     ValueError
         for numbers that are not finite, naming the row.
     """
+    points, logs, first = shard[:3]
     if not np.isfinite(points).all():
         row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
         _check.fail(
@@ -112,117 +125,71 @@ def summarise(points: Floats, logs: Floats, first: int) -> Summary:
     )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class StoredPoints(Elsewhere):
-    """Weighted points of R^D that are read block by block, whenever they are needed.
+class AwayPoints(Elsewhere):
+    """Weighted points of R^D in blocks that are not in this process's memory.
 
-    Made by `analytic.scale.stored`, or from a file or array that `OptimalDenoiser` is given.
-    Unlike those of a `PointSet`, equal points stay apart. What a `PointSet` says of all points
-    is here taken from one pass over them, at the first need; bounds are a little wider.
+    What a `PointSet` says of all points is here taken from the summaries of the blocks, found by
+    one pass over them at the first need; bounds are a little wider. Equal points stay apart.
     """
 
-    rows: Source
-    block: int
-    weights: Floats | None = None
-    """(N,) relative weights; None where all are equal."""
-    name: str = "points"
-    progress: bool = False
-    _noted: dict[str, Any] = field(default_factory=dict, repr=False)
+    name: str
+    cuts: list[tuple[int, int]]
+    """First row of each block, and the row after its last."""
+    most: int
+    """Numbers in a batch of queries: larger batches are cut."""
 
     def __len__(self) -> int:
-        return self.rows.shape[0]
-
-    def __repr__(self) -> str:
-        return f"StoredPoints({self.name!r}, N={len(self)}, D={self.dim}, block={self.block})"
+        return self.cuts[-1][1]
 
     @property
     def dim(self) -> int:
         """Dimension D of the space."""
-        return self.rows.shape[1]
+        raise NotImplementedError
 
-    @property
-    def labels(self) -> None:
-        """None: points that are not in memory have no labels."""
+    def log_weights(self, first: int, last: int) -> Floats:
+        """Log-weights of some rows, which sum to one over all points."""
+        raise NotImplementedError
 
-    @cached_property
-    def cuts(self) -> list[tuple[int, int]]:
-        """First row of each block, and the row after its last."""
-        size = len(self)
-        return [(k, min(k + self.block, size)) for k in range(0, size, self.block)]
+    def at(self, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Points (B, D) and log-weights (B,) of some indices."""
+        raise NotImplementedError
+
+    def parts(
+        self, part: Callable[..., Part], common: tuple[Any, ...], asked: Mapping[int, Any]
+    ) -> dict[int, Part]:
+        """What part(shard, common, asked[k]) is for some blocks."""
+        raise NotImplementedError
+
+    def reduced(
+        self,
+        part: Callable[..., Part],
+        merge: Callable[..., Part],
+        common: tuple[Any, ...],
+        asked: Mapping[int, Any],
+        ready: Mapping[int, Part] | None = None,
+    ) -> Part:
+        """Parts of some blocks merged, merge(left, right, common), in the tree of all blocks.
+
+        `ready` are parts that are known already, perhaps of the same blocks.
+        """
+        raise NotImplementedError
 
     @cached_property
     def summary(self) -> Summary:
         """What is known of every block, by one pass over all points."""
-        found = [
-            summarise(shard.points, shard.logs, shard.first) for shard in self.shards(title="seen")
-        ]
-        return _sound(Summary.joined(found))
-
-    def shards(self, which: Sequence[int] | None = None, title: str = "read") -> Iterator[Shard]:
-        """Blocks, all or those of ascending numbers `which`, the next one read ahead."""
-        cuts = self.cuts if which is None else [self.cuts[k] for k in which]
-        with bar(len(cuts), f"blocks {title}", self.progress and len(cuts) > 1) as advance:
-            for (first, last), piece in zip(cuts, ahead(self.rows, cuts), strict=True):
-                piece.flags.writeable = False
-                yield Shard(piece, self.log_weights(first, last), first, {})
-                advance(1)
-
-    def reduced(
-        self,
-        part: Callable[..., Part | None],
-        merge: Callable[..., Part],
-        common: tuple[Any, ...],
-        asked: dict[int, Any],
-        ready: dict[int, Part] | None = None,
-    ) -> Part | None:
-        """Parts part(shard, common, asked[k]) of some blocks, merged in the tree of all of them.
-
-        `ready` are parts that are known already; merge(left, right, common).
-        """
-        shards = self.shards(sorted(asked))
-
-        def parts() -> Iterator[Part | None]:
-            for k in range(len(self.cuts)):
-                found = part(next(shards), common, asked[k]) if k in asked else None
-                known = None if ready is None else ready.get(k)
-                if found is not None and known is not None:
-                    found = merge(known, found, common)
-                yield known if found is None else found
-
-        return folded(parts(), lambda a, b: merge(a, b, common))
-
-    def log_weights(self, first: int, last: int) -> Floats:
-        """Log-weights of some rows, which sum to one over all points."""
-        if self.weights is None:
-            logs = np.full(last - first, -np.log(len(self)))
-        else:
-            with np.errstate(divide="ignore"):
-                logs = np.log(self.weights[first:last]) - np.log(self._total)
-        logs.flags.writeable = False
-        return logs
-
-    @cached_property
-    def _total(self) -> float:
-        assert self.weights is not None
-        return float(self.weights.sum())
-
-    def at(self, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """Points (B, D) and log-weights (B,) of some indices."""
-        found, logs = np.empty((len(index), self.dim)), np.empty(len(index))
-        # one read for each point that is asked for
-        for row in np.unique(index):
-            where = index == row
-            found[where] = self.rows.read(int(row), int(row) + 1)
-            logs[where] = self.log_weights(int(row), int(row) + 1)
-        return found, logs
+        found = self.parts(summarise, (), dict.fromkeys(range(len(self.cuts))))
+        return _sound(Summary.joined([found[k] for k in range(len(self.cuts))]))
 
     def sample(self, count: int, rng: np.random.Generator) -> Floats:
         """(count, D) points drawn with probability π_i."""
-        if self.weights is None:
-            return self.at(rng.integers(len(self), size=count))[0]
-        return self.at(rng.choice(len(self), size=count, p=self.weights / self._total))[0]
+        return self.at(rng.choice(len(self), size=count, p=self.weights))[0]
 
-    def renamed(self, name: str) -> StoredPoints:
+    @cached_property
+    def weights(self) -> Floats | None:
+        """(N,) weights π_i, which sum to one; None where all are equal."""
+        return None
+
+    def renamed(self, name: str) -> Self:
         """The same points under another name."""
         found = copy.copy(self)
         object.__setattr__(found, "name", _check.text(name, "name"))
@@ -261,6 +228,129 @@ class StoredPoints(Elsewhere):
         """Bounds (low, high) on max |x_i - x_j|: the box's longest side, 2 R_μ or its diagonal."""
         sides = self.summary.high.max(axis=0) - self.summary.low.min(axis=0)
         return float(sides.max()), min(2 * self.mean_radius, float(np.linalg.norm(sides)))
+
+
+def relative_weights(weights: Any, count: int) -> Floats | None:
+    """Weights as they are given, checked; None where none are."""
+    if weights is None:
+        return None
+    given = _check.array(weights, "weights").astype(np.float64)
+    if given.shape != (count,):
+        _check.fail("weights", f"shape {given.shape}", f"({count},)", "give one weight per point")
+    if given.min() < 0 or not given.max() > 0:
+        _check.fail(
+            "weights", "a negative weight, or only zeros", "weights ≥ 0", "check the weights"
+        )
+    return given
+
+
+def normalised(weights: Floats | None) -> Floats | None:
+    """Weights that sum to one, read-only."""
+    if weights is None:
+        return None
+    found = weights / weights.sum()
+    found.flags.writeable = False
+    return np.asarray(found)
+
+
+def logs_of(weights: Floats | None, count: int, first: int, last: int) -> Floats:
+    """Log-weights of some rows of `count`, read-only."""
+    if weights is None:
+        logs = np.full(last - first, -np.log(count))
+    else:
+        with np.errstate(divide="ignore"):
+            logs = np.log(weights[first:last])
+    logs.flags.writeable = False
+    return logs
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class StoredPoints(AwayPoints):
+    """Weighted points of R^D that are read block by block, whenever they are needed.
+
+    Made by `analytic.scale.stored`, or from a file or array that `OptimalDenoiser` is given.
+    """
+
+    rows: Source
+    block: int
+    relative: Floats | None = None
+    """(N,) relative weights; None where all are equal."""
+    name: str = "points"
+    progress: bool = False
+    most: int = NUMBERS
+
+    def __repr__(self) -> str:
+        return f"StoredPoints({self.name!r}, N={len(self)}, D={self.dim}, block={self.block})"
+
+    @property
+    def dim(self) -> int:
+        """Dimension D of the space."""
+        return self.rows.shape[1]
+
+    @cached_property
+    def cuts(self) -> list[tuple[int, int]]:  # type: ignore[override]
+        """First row of each block, and the row after its last."""
+        size = self.rows.shape[0]
+        return [(k, min(k + self.block, size)) for k in range(0, size, self.block)]
+
+    @cached_property
+    def weights(self) -> Floats | None:
+        """(N,) weights π_i, which sum to one; None where all are equal."""
+        return normalised(self.relative)
+
+    def log_weights(self, first: int, last: int) -> Floats:
+        """Log-weights of some rows, which sum to one over all points."""
+        return logs_of(self.weights, len(self), first, last)
+
+    def at(self, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Points (B, D) and log-weights (B,) of some indices."""
+        found, logs = np.empty((len(index), self.dim)), np.empty(len(index))
+        # one read for each point that is asked for
+        for row in np.unique(index):
+            where = index == row
+            found[where] = self.rows.read(int(row), int(row) + 1)
+            logs[where] = self.log_weights(int(row), int(row) + 1)
+        return found, logs
+
+    def shards(self, which: Sequence[int]) -> Iterator[Shard]:
+        """Blocks of ascending numbers, the next one read ahead."""
+        cuts = [self.cuts[k] for k in which]
+        with bar(len(cuts), "blocks", self.progress and len(cuts) > 1) as advance:
+            for (first, last), piece in zip(cuts, ahead(self.rows, cuts), strict=True):
+                piece.flags.writeable = False
+                yield Shard(piece, self.log_weights(first, last), first, {})
+                advance(1)
+
+    def parts(
+        self, part: Callable[..., Part], common: tuple[Any, ...], asked: Mapping[int, Any]
+    ) -> dict[int, Part]:
+        """What part(shard, common, asked[k]) is for some blocks."""
+        which = sorted(asked)
+        shards = self.shards(which)
+        return {k: part(shard, common, asked[k]) for k, shard in zip(which, shards, strict=True)}
+
+    def reduced(
+        self,
+        part: Callable[..., Part],
+        merge: Callable[..., Part],
+        common: tuple[Any, ...],
+        asked: Mapping[int, Any],
+        ready: Mapping[int, Part] | None = None,
+    ) -> Part:
+        """Parts of some blocks merged, merge(left, right, common), in the tree of all blocks."""
+        shards, known = self.shards(sorted(asked)), ready or {}
+
+        def both(a: Part, b: Part) -> Part:
+            return merge(a, b, common)
+
+        def parts() -> Iterator[Part | None]:
+            for k in range(len(self.cuts)):
+                found = part(next(shards), common, asked[k]) if k in asked else None
+                yield merged(known.get(k), found, both)
+
+        result = folded(parts(), both)
+        assert result is not None
+        return result
 
 
 def _sound(known: Summary) -> Summary:
