@@ -1,0 +1,423 @@
+"""Points on disk: the same numbers as in memory, bounded memory, and clear words when they fail."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import analytic as an
+from analytic import scale
+from analytic.scale import _sources
+
+LEVELS = (80.0, 3.0, 1.0, 0.3, 0.05, 1e-3)
+
+
+def weighted(data: an.PointSet) -> tuple[Any, Any]:
+    weights = np.random.default_rng(3).uniform(0.1, 1.0, len(data))
+    return np.array(data.points), weights
+
+
+def queries(data: an.PointSet, sigma: float, count: int = 12) -> Any:
+    rng = np.random.default_rng(5)
+    x = data.sample(count, rng)
+    return x + sigma * rng.standard_normal(x.shape)
+
+
+SETS = {
+    "digits": lambda: an.datasets.digits(600),
+    "moons": lambda: an.datasets.two_moons(700),
+    "patches": lambda: an.datasets.patches(900, 4),
+}
+
+
+@pytest.fixture(params=SETS)
+def data(request: Any) -> an.PointSet:
+    return SETS[request.param]()
+
+
+def close(found: Any, expected: Any, tolerance: float = 1e-13) -> None:
+    scale_ = 1 + np.abs(expected)
+    assert (np.abs(found - expected) <= tolerance * scale_).all()
+
+
+@pytest.mark.parametrize("sigma", LEVELS)
+def test_blocks_give_the_answer_of_points_in_memory(data: an.PointSet, sigma: float) -> None:
+    rows, weights = weighted(data)
+    near = an.OptimalDenoiser(an.PointSet(rows, weights), method="dense")
+    far = an.OptimalDenoiser(scale.stored(rows, weights, block=97))
+    x = queries(data, sigma)
+    close(far(x, sigma), near(x, sigma))
+    close(sigma**2 * far.score(x, sigma), sigma**2 * near.score(x, sigma))
+    a, b = far.posterior(x, sigma), near.posterior(x, sigma)
+    for name in ("mean", "log_prob", "trace_cov", "entropy"):
+        close(getattr(a, name), getattr(b, name))
+    np.testing.assert_array_equal(a.top(3).index, b.top(3).index)
+    close(a.top(3).weight, b.top(3).weight)
+    v = np.ones_like(x)
+    unit = max(sigma, 1.0) ** 2
+    for name, more in (("jacobian", ()), ("jvp", (v,)), ("sigma_derivative", ())):
+        found, expected = (
+            getattr(d, name)(x[:4], sigma, *(m[:4] for m in more)) for d in (far, near)
+        )
+        # derivatives are sums over σ² or σ³
+        size = np.abs(expected).max() + 1 / min(sigma, 1.0) ** 3
+        assert np.abs(found - expected).max() <= 1e-13 * size * unit
+
+
+def test_the_limit_of_no_noise_averages_ties(data: an.PointSet) -> None:
+    rows = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [5.0, 5.0]])
+    far = an.OptimalDenoiser(scale.stored(rows, [1, 3, 1, 1], block=1))
+    np.testing.assert_array_equal(far(np.array([[1.0, 0.0], [4.0, 4.0]]), 0), [[1.5, 0], [5, 5]])
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "u1", ">f8"])
+def test_a_file_a_map_and_an_array_give_the_same_bits(tmp_path: Path, dtype: str) -> None:
+    rows = (np.random.default_rng(0).uniform(0, 200, (500, 7))).astype(dtype)
+    path = tmp_path / "rows.npy"
+    np.save(path, rows)
+    np.save(tmp_path / "columns.npy", np.asfortranarray(rows))
+    mapped = np.load(path, mmap_mode="r")
+    ways = [
+        scale.stored(rows, block=64),
+        scale.stored(str(path), block=64),
+        scale.stored(path, block=64),
+        scale.stored(mapped, block=64),
+        scale.stored(np.load(tmp_path / "columns.npy", mmap_mode="r"), block=64),
+        scale.stored(tmp_path / "columns.npy", block=64),
+    ]
+    x = rows[:20].astype(float) + 3.0
+    found = [an.OptimalDenoiser(way)(x, 20.0) for way in ways]
+    close(found[0], an.OptimalDenoiser(rows.astype(float), "dense")(x, 20.0))
+    for each in found[1:]:
+        np.testing.assert_array_equal(each, found[0])
+    assert isinstance(ways[3].rows, _sources.FileSource)  # a map is read as the file it is
+
+
+def test_a_part_of_a_map_is_that_part(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).standard_normal((60, 3))
+    np.save(tmp_path / "rows.npy", rows)
+    part = np.load(tmp_path / "rows.npy", mmap_mode="r")[10:40:2, 1:]
+    x = rows[:5, 1:]
+    expected = an.OptimalDenoiser(rows[10:40:2, 1:], "dense")(x, 0.7)
+    close(an.OptimalDenoiser(part)(x, 0.7), expected)
+
+
+def test_images_are_flattened_row_by_row(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).standard_normal((30, 2, 3, 2))
+    np.save(tmp_path / "rows.npy", rows)
+    far = an.OptimalDenoiser(tmp_path / "rows.npy")
+    assert far.dim == 12
+    x = rows[:4].reshape(4, -1) + 0.1
+    close(far(x, 0.5), an.OptimalDenoiser(rows.reshape(30, -1))(x, 0.5))
+
+
+def test_zarr_is_read_by_slices(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    rows = np.random.default_rng(0).standard_normal((300, 4)).astype("f4")
+    array = zarr.create_array(
+        str(tmp_path / "rows.zarr"), shape=rows.shape, chunks=(50, 4), dtype="f4"
+    )
+    array[:] = rows
+    x = rows[:9].astype(float)
+    expected = an.OptimalDenoiser(scale.stored(rows, block=128))(x, 0.4)
+    found = an.OptimalDenoiser(scale.stored(array, block=128))(x, 0.4)
+    np.testing.assert_array_equal(found, expected)
+    assert isinstance(an.OptimalDenoiser(array).points, scale.StoredPoints)
+
+
+def test_results_depend_on_no_other_query_nor_on_threads(data: an.PointSet) -> None:
+    far = an.OptimalDenoiser(scale.stored(data.points, block=50))
+    for sigma in (0.05, 0.4, 30.0):
+        x = queries(data, sigma)
+        whole = far(x, sigma)
+        for k in (0, 5, 11):
+            np.testing.assert_array_equal(far(x[k : k + 1], sigma)[0], whole[k])
+        np.testing.assert_array_equal(far(x[::-1], sigma)[::-1], whole)
+
+
+def test_parts_of_a_batch_are_the_batch(data: an.PointSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = scale.stored(data.points, block=200)
+    x, sigma = queries(data, 0.5), np.geomspace(0.01, 5, 12)
+    expected = an.OptimalDenoiser(points)
+    small = an.OptimalDenoiser(scale.StoredPoints(points.rows, 200, most=3 * data.dim))
+    np.testing.assert_array_equal(small(x, sigma), expected(x, sigma))
+    np.testing.assert_array_equal(
+        small.posterior(x, sigma).trace_cov, expected.posterior(x, sigma).trace_cov
+    )
+
+
+# --- what is left out ----------------------------------------------------------------------------
+
+
+def clusters() -> Any:
+    rng = np.random.default_rng(2)
+    centres = rng.uniform(-50, 50, (20, 3))
+    return np.concatenate([c + rng.standard_normal((40, 3)) for c in centres])
+
+
+def test_few_blocks_are_read_where_few_matter() -> None:
+    rows = clusters()
+    points = scale.stored(rows, block=40)
+    far, near = an.OptimalDenoiser(points), an.OptimalDenoiser(rows, "dense")
+    x = rows[::40] + 0.1
+    for sigma, most in ((0.5, 3), (1e-3, 2)):
+        found = far._sums.softmax(x, np.full(len(x), sigma))
+        assert found.asked.sum(axis=1).max() <= most
+        close(far(x, sigma), near(x, sigma))
+        assert (far.truncation(x, sigma) <= 1e-13).all()
+    assert far._sums.softmax(x, np.full(len(x), 80.0)).asked.all()
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-6, 1e-10])
+def test_what_was_left_out_is_bounded(tolerance: float) -> None:
+    rows = clusters()
+    far = an.OptimalDenoiser(scale.stored(rows, block=40), tolerance=tolerance)
+    near = an.OptimalDenoiser(rows, "dense")
+    x = rows[::13] + 5 * np.random.default_rng(1).standard_normal((len(rows[::13]), 3))
+    spent = []
+    for sigma in (2.0, 5.0, 9.0, 14.0):
+        bound = far.truncation(x, sigma)
+        assert (bound <= tolerance).all()
+        gap = np.abs(far.log_prob(x, sigma) - near.log_prob(x, sigma))
+        assert (gap <= bound + 1e-12).all()
+        spent.append(bound.max())
+    assert max(spent) > tolerance / 1e3  # something was
+
+
+def test_bounds_on_distances_hold() -> None:
+    points = scale.stored(clusters(), block=40)
+    x = np.random.default_rng(0).uniform(-60, 60, (50, 3))
+    near, far = points.summary.reach(x)
+    for k, (first, last) in enumerate(points.cuts):
+        apart = np.linalg.norm(x[:, None] - points.rows.read(first, last), axis=2)
+        assert (near[:, k] <= apart.min(axis=1)).all()
+        assert (far[:, k] >= apart.max(axis=1)).all()
+
+
+def test_far_queries_and_tiny_noise_do_not_overflow() -> None:
+    rows = clusters()
+    far, near = an.OptimalDenoiser(scale.stored(rows, block=40)), an.OptimalDenoiser(rows, "dense")
+    x = np.array([[1e6, 0, 0], [1e140, 1e140, 0], rows[7], rows[7]])
+    sigma = np.array([1e6, 1e140, 1e-300, 1e-10])
+    close(far(x, sigma), near(x, sigma))
+
+
+# --- statistics, flows and the rest --------------------------------------------------------------
+
+
+def test_statistics_are_those_of_the_points(data: an.PointSet) -> None:
+    rows, weights = weighted(data)
+    near, far = an.PointSet(rows, weights), scale.stored(rows, weights, block=64)
+    close(far.mean, near.mean)
+    assert far.total_variance == pytest.approx(near.total_variance, rel=1e-12)
+    assert far.scale == pytest.approx(near.scale, rel=1e-12)
+    assert near.mean_radius <= far.mean_radius
+    assert near.radius <= far.radius
+    low, high = far.diameter_bounds
+    assert low <= near.diameter_bounds[1]
+    assert near.diameter_bounds[0] <= high <= 4 * near.diameter_bounds[1]
+    drawn = far.sample(2000, np.random.default_rng(0)).mean(axis=0)
+    assert np.abs(drawn - near.mean).max() < 5 * np.sqrt(near.covariance.diagonal().max() / 2000)
+
+
+def test_flows_end_where_they_do_in_memory() -> None:
+    data = an.datasets.two_moons(200)
+    near = an.OptimalDenoiser(data)
+    far = an.OptimalDenoiser(scale.stored(data.points, block=64))
+    x = an.noise(5, like=far, sigma=80.0, seed=2)
+    a = an.integrate(near, x, rtol=1e-7, atol=1e-9)
+    b = an.integrate(far, x, rtol=1e-7, atol=1e-9, quantities=("log_prob",))
+    np.testing.assert_array_equal(a.final, b.final)
+    np.testing.assert_array_equal(a.collapse.index, b.collapse.index)
+    assert b.collapse.certified.all()
+    seals = [an.certificate(each, x / 80 * 0.01 + data.points[:5], 0.01) for each in (near, far)]
+    np.testing.assert_array_equal(seals[0].certified, seals[1].certified)
+    close(seals[1].reach, seals[0].reach)
+    grid = an.grids.polynomial(12)
+    np.testing.assert_allclose(
+        an.sample(far, x, grid).final, an.sample(near, x, grid).final, rtol=1e-12, atol=1e-12
+    )
+
+
+def test_equal_points_count_as_the_candidate_they_equal() -> None:
+    rows = np.array([[0.0], [0.0], [1.0], [3.0]])
+    merged = an.OptimalDenoiser(rows)
+    apart = an.OptimalDenoiser(scale.stored(rows, block=1))
+    x = np.array([[0.1]])
+    a, b = an.certificate(merged, x, 0.1), an.certificate(apart, x, 0.1)
+    assert a.certified.all()
+    assert b.certified.all()
+    assert b.pull[0] == pytest.approx(2 * a.pull[0])  # half of the weight, on the safe side
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda D: an.verify(D, D.points),
+        lambda D: an.compare(an.GaussianDenoiser(np.zeros(2), np.eye(2)), D),
+        lambda D: an.learned.RandomFeatureDenoiser.fit(D.points),
+    ],
+)
+def test_what_needs_points_in_memory_says_so(use: Any) -> None:
+    far = an.OptimalDenoiser(scale.stored(np.eye(2)))
+    with pytest.raises(TypeError, match=r"points: got .*not in memory"):
+        use(far)
+
+
+def test_no_labels() -> None:
+    far = an.OptimalDenoiser(scale.stored(np.eye(2)))
+    with pytest.raises(TypeError, match=r"points: got .*not in memory"):
+        far.given(1)
+    with pytest.raises(TypeError, match=r"points: got .*not in memory"):
+        far.class_prob(np.zeros(2), 1.0)
+
+
+# --- files that are not as they should be --------------------------------------------------------
+
+
+def saved(tmp_path: Path, rows: Any) -> Path:
+    path = tmp_path / "rows.npy"
+    np.save(path, rows)
+    return path
+
+
+def test_a_file_cut_short_is_named_at_once(tmp_path: Path) -> None:
+    path = saved(tmp_path, np.ones((100, 3)))
+    os.truncate(path, 900)
+    with pytest.raises(ValueError, match=r"points: got .*rows\.npy' cut short: 900 bytes"):
+        an.OptimalDenoiser(path)
+
+
+def test_a_file_cut_short_while_it_is_read_is_named(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).standard_normal((100, 3))
+    path = saved(tmp_path, rows)
+    far = an.OptimalDenoiser(scale.stored(path, block=10))
+    far(rows[:2], 1.0)
+    os.truncate(path, 900)
+    with pytest.raises(ValueError, match=r"points: got .*rows\.npy' cut short"):
+        far(rows[:2], 1.0)
+    mapped = an.OptimalDenoiser(np.load(saved(tmp_path, rows), mmap_mode="r"))
+    os.truncate(path, 900)
+    with pytest.raises(ValueError, match="cut short"):  # and no crash
+        mapped(rows[:2], 1.0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_number_that_is_not_finite_is_found_with_its_row(tmp_path: Path, bad: float) -> None:
+    rows = np.ones((100, 3))
+    rows[57, 1] = bad
+    with pytest.raises(ValueError, match=r"points: got a number .*row 57"):
+        an.OptimalDenoiser(scale.stored(saved(tmp_path, rows)))(np.zeros((1, 3)), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "words"),
+    [
+        (np.ones(5), ValueError, r"points: got shape \(5,\)"),
+        (np.ones((0, 5)), ValueError, r"points: got .*shape \(0, 5\)"),
+        (np.ones((3, 2), complex), TypeError, "points: got .*complex128"),
+        (np.array([[True]]), TypeError, "points: got .*bool"),
+        (np.array([["a"]]), TypeError, "points: got .*<U1"),
+    ],
+)
+def test_files_of_other_things_are_refused(
+    tmp_path: Path, content: Any, kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind, match=words):
+        an.OptimalDenoiser(saved(tmp_path, content))
+
+
+def test_other_paths_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.npy").write_text("text")
+    (tmp_path / "pickle.npy").write_bytes(b"\x93NUMPY\x01\x00")
+    for path, kind, words in (
+        (tmp_path / "none.npy", FileNotFoundError, "points: got .*none.npy"),
+        (tmp_path / "text.npy", ValueError, "points: got .*text.npy', which is no .npy file"),
+        (tmp_path / "pickle.npy", ValueError, "points: got .*pickle.npy'"),
+        (tmp_path, TypeError, "points: got .*a .npy file"),
+        ("moons", TypeError, "points: got 'moons'"),
+    ):
+        with pytest.raises(kind, match=words):
+            an.OptimalDenoiser(path)
+
+
+def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.array([[object()]]), allow_pickle=True)
+    with pytest.raises(TypeError, match=r"points: got .*rows.npy' of dtype object"):
+        an.OptimalDenoiser(tmp_path / "rows.npy")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"block": 0}, "block"),
+        ({"weights": [1.0]}, "weights"),
+        ({"weights": [1.0, -1.0]}, "weights"),
+        ({"weights": [0.0, 0.0]}, "weights"),
+        ({"name": 3}, "name"),
+        ({"progress": 1}, "progress"),
+    ],
+)
+def test_bad_options_are_named(options: dict[str, Any], words: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=rf"^{words}: got"):
+        scale.stored(np.eye(2), **options)
+
+
+# --- order and memory ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", range(1, 18))
+def test_the_tree_pairs_neighbours(count: int) -> None:
+    def level(parts: list[str]) -> str:
+        while len(parts) > 1:
+            pairs = [parts[k : k + 2] for k in range(0, len(parts), 2)]
+            parts = ["(" + "".join(pair) + ")" if len(pair) > 1 else pair[0] for pair in pairs]
+        return parts[0]
+
+    names = [chr(97 + k) for k in range(count)]
+    assert scale.folded(names, lambda a, b: f"({a}{b})") == level(names)
+
+
+def test_places_without_a_part_change_nothing_for_the_others() -> None:
+    parts = ["a", None, "c", "d", None]
+    assert scale.folded(parts, lambda a, b: f"({a}{b})") == "(a(cd))"
+    assert scale.folded([None, None], lambda a, b: a) is None
+
+
+MEASURE = """
+import resource, sys
+import numpy as np
+import analytic as an
+from analytic import scale
+
+points = scale.stored(sys.argv[1], block=4096)
+far = an.OptimalDenoiser(points)
+x = np.zeros((8, 64))
+small = an.OptimalDenoiser(scale.stored(np.zeros((9000, 64)), block=4096))
+small.posterior(x, 1.0).top(3)  # what is compiled and imported
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+far.posterior(x, 1.0).top(3)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes there")
+def test_memory_is_that_of_a_few_blocks(tmp_path: Path) -> None:
+    # sparse: 512 MB of zeros that take no place on the disk
+    path = tmp_path / "zeros.npy"
+    np.lib.format.open_memmap(path, "w+", dtype="f8", shape=(1_000_000, 64))
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    block = 4096 * 64 * 8 / 1024
+    assert int(done.stdout) < 25 * block  # 50 MB of 512
