@@ -70,8 +70,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     ]
     if ran:
         terminalreporter.write_line(
-            f"{sum(ran):,} Hypothesis examples in {len(ran)} property tests "
-            f"(profile {_PROFILE!r})"
+            f"{sum(ran):,} Hypothesis examples in {len(ran)} property tests (profile {_PROFILE!r})"
         )
 
 

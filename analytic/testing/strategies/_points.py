@@ -60,9 +60,13 @@ def coordinates(shape: tuple[int, ...]) -> st.SearchStrategy[Floats]:
 
 
 def _integers(shape: tuple[int, ...], most: int) -> st.SearchStrategy[NDArray[np.int64]]:
-    """Arrays of whole numbers in [-most, most], each drawn by itself unless they are many."""
-    fill = st.nothing() if np.prod(shape) <= 256 else None
-    return hnp.arrays(np.int64, shape, elements=st.integers(-most, most), fill=fill)
+    """Arrays of whole numbers in [-most, most]."""
+    return hnp.arrays(np.int64, shape, elements=st.integers(-most, most), fill=_fill(shape))
+
+
+def _fill(shape: tuple[int, ...]) -> st.SearchStrategy[Any] | None:
+    """None lets Hypothesis give most entries one value, which only large arrays need."""
+    return st.nothing() if np.prod(shape) <= 256 else None
 
 
 def weights(
@@ -87,7 +91,8 @@ def weights(
 def _weights(draw: st.DrawFn, count: Bound[int], ratio: Bound[float]) -> Floats:
     least = 1 / ratio.draw(draw)
     exponent = st.floats(float(np.log2(least)), 0.0)
-    found = draw(hnp.arrays(np.float64, count.draw(draw), elements=exponent))
+    shape = (count.draw(draw),)
+    found = draw(hnp.arrays(np.float64, shape, elements=exponent, fill=_fill(shape)))
     return np.asarray(np.clip(np.exp2(found), least, 1.0))
 
 
