@@ -22,7 +22,7 @@ settings.register_profile(
 )
 settings.register_profile(
     "thorough",
-    max_examples=300,
+    max_examples=400,
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as hs
 from oracle import EPS
 
@@ -21,8 +21,6 @@ from analytic.testing import strategies as st
 
 SOLVERS = ("euler", "heun", "dpmpp_2m")
 NEAR = tuple(g for g in st.GEOMETRIES if g != "large_offset")
-FEW = settings(max_examples=max(5, settings.default.max_examples // 5))
-"""For tests that integrate a flow or two."""
 
 
 class Problem(NamedTuple):
@@ -131,7 +129,6 @@ def test_samplers_commute_with_powers_of_two_bit_for_bit(
 
 
 @pytest.mark.parametrize("name", SYMMETRIES)
-@FEW
 @given(problems(zero=False), SEEDS)
 def test_the_flow_commutes_with(name: str, problem: Problem, seed: int) -> None:
     there = symmetry(name, problem.points, seed)
@@ -155,7 +152,6 @@ def test_the_flow_commutes_with(name: str, problem: Problem, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", SYMMETRIES)
-@FEW
 @given(st.cases(points=st.point_sets(geometries=NEAR), low=1.0, high=20.0, far=3.0), SEEDS)
 def test_trajectories_end_at_the_same_points(name: str, case: st.Case, seed: int) -> None:
     """Those that are certified early, far from any separatrix."""
@@ -230,7 +226,6 @@ def test_the_part_off_the_span_does_not_matter_and_scales(problem: Problem, seed
     np.testing.assert_allclose(off(path.states), expected, rtol=0, atol=room)
 
 
-@FEW
 @given(problems(max_dim=2, max_points=6, zero=False), SEEDS)
 def test_the_flow_in_many_dimensions_is_that_in_few(problem: Problem, seed: int) -> None:
     """Turned into 14 dimensions the flow is the same within the span, and exactly σ/σ_0 off it."""
@@ -316,7 +311,6 @@ def test_samplers_of_other_processes_are_those_of_the_flow(
     np.testing.assert_allclose(schedule.level(found.times), grid, rtol=1e-9)
 
 
-@FEW
 @given(processes())
 def test_the_flow_of_other_processes_is_the_flow(
     drawn: tuple[an.NoiseSchedule, Problem],
