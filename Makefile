@@ -36,7 +36,7 @@ bench-full: $(STAMP)  ## everything, beside torch, KeOps and JAX, which this ins
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[bench]
 	$(BIN)/python -m benchmarks.run --group full
 
-test-thorough: $(TORCH)  ## the property tests alone, on 20,000 examples and more; half an hour
+test-thorough: $(TORCH)  ## the property tests alone, on some 40,000 examples; ten minutes
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist worksteal -m hypothesis
 
 test-unpinned:  ## install the newest versions of everything but PyTorch, without constraints, and try it
