@@ -10,6 +10,7 @@ Format: LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/.
 from __future__ import annotations
 
 import math
+import os
 import re
 import struct
 from pathlib import Path
@@ -91,7 +92,17 @@ def _labels_beside(path: Path) -> Path | None:
         return None
     name = re.sub(r"idx\d", "idx1", name.replace("images", "labels"))
     names = sorted((name, f"{name}.gz"), key=lambda each: each.endswith(".gz") != _gz(path))
-    return next((path.with_name(each) for each in names if path.with_name(each).is_file()), None)
+    found = next(
+        (path.with_name(each) for each in names if os.path.lexists(path.with_name(each))), None
+    )
+    if found is not None and not found.is_file():  # a pipe would be waited for forever
+        refuse(
+            path,
+            f"has no regular file for the labels beside it, {found.name!r}",
+            "labels in a file",
+            "copy the labels there, or move them away",
+        )
+    return found
 
 
 def _gz(path: Path) -> bool:
