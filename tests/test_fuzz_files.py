@@ -246,36 +246,14 @@ LENGTHS = st.integers(0, 5) | st.sampled_from(
     [-1, 255, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**62, 2**63, 2**64, 10**30]
 )
 
+DTYPES = ["<f8", ">f4", "<f2", "|u1", "|i1", "<i8", "<u8", "<f16", "<c16", "|b1", "|O", "<M8[s]"]
+DTYPES += ["<U0", "<U3", "|S0", "|V0", "|V8", "<m8", "<U536870911", "<f8,<f8", "(2,2)<f8", "junk"]
+
 
 @settings(max_examples=max(250, EXAMPLES), deadline=None)
 @given(
     shape=st.lists(LENGTHS, max_size=5) | st.just([1] * 70),
-    dtype=st.sampled_from(
-        [
-            "<f8",
-            ">f4",
-            "<f2",
-            "|u1",
-            "|i1",
-            "<i8",
-            "<u8",
-            "<f16",
-            "<c16",
-            "|b1",
-            "|O",
-            "<U0",
-            "<U3",
-            "|S0",
-            "|V0",
-            "|V8",
-            "<M8[s]",
-            "<m8",
-            "<U536870911",
-            "<f8,<f8",
-            "(2,2)<f8",
-            "junk",
-        ]
-    ),
+    dtype=st.sampled_from(DTYPES),
     fortran=st.booleans() | st.just(3),
     body=st.binary(max_size=80),
     version=st.sampled_from([(1, 0), (2, 0), (3, 0), (1, 1)]),

@@ -92,9 +92,8 @@ def _labels_beside(path: Path) -> Path | None:
         return None
     name = re.sub(r"idx\d", "idx1", name.replace("images", "labels"))
     names = sorted((name, f"{name}.gz"), key=lambda each: each.endswith(".gz") != _gz(path))
-    found = next(
-        (path.with_name(each) for each in names if os.path.lexists(path.with_name(each))), None
-    )
+    beside = [path.with_name(each) for each in names]
+    found = next((each for each in beside if os.path.lexists(each)), None)
     if found is not None and not found.is_file():  # a pipe would be waited for forever
         refuse(
             path,
