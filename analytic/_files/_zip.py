@@ -24,7 +24,8 @@ def archive_of(path: Path) -> Iterator[zipfile.ZipFile]:
 
 def members_of(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Every file inside, by name; of two with one name the later."""
-    return {info.filename: info for info in archive.infolist() if not info.is_dir()}
+    # Not info.is_dir(), which fails on an empty name.
+    return {info.filename: info for info in archive.infolist() if not info.filename.endswith("/")}
 
 
 def room_of(path: Path, info: zipfile.ZipInfo) -> int:
