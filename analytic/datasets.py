@@ -365,7 +365,7 @@ def _looks_like_path(name: str) -> bool:
     if any(mark in name for mark in separators) or _files.by_name(name):
         return True
     known = name.replace("-", "_") in (*_MAKERS, *_ALIASES)
-    return not known and name != "" and Path(name).is_dir()
+    return not known and os.path.isdir(name)  # False for what cannot be a path
 
 
 def _stem(path: Path) -> str:

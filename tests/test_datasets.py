@@ -645,6 +645,7 @@ IDX = idx(pictures(3, (2, 2)))
         (gzip.compress(struct.pack(">2xBB3I", 8, 3, 10**6, 8, 8)), "cut short.* of 64000000"),
         (struct.pack(">2xBB2I", 8, 2, 2**32 - 1, 0), "at least one point"),
         (struct.pack(">2xBB2I", 8, 2, 0, 4), "at least one point"),
+        (struct.pack(">2xBB4I", 8, 4, 0, *[2**32 - 1] * 3), "at least one point"),  # fuzzed
         (struct.pack(">2xBB", 8, 0) + b"1", r"shape \(\).*images"),
         (idx([1, 2, 3]), r"shape \(3,\).*images"),
         (idx([[np.nan]], 0x0E), "nan"),
@@ -740,6 +741,14 @@ def test_bad_cifar_files_are_refused(tmp_path: Path, name: str, data: bytes, wor
     (tmp_path / name).write_bytes(data)
     with refused(tmp_path / name, words):
         datasets.load(tmp_path / name)
+
+
+def test_a_wrong_checksum_in_a_tar_is_noticed(tmp_path: Path) -> None:
+    data = bytearray(tar(TEN))
+    data[100] ^= 1  # the permissions, of which nothing is read
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(data))
+    with refused(tmp_path / "a.tar.gz", "checksum of a header"):
+        datasets.load(tmp_path / "a.tar.gz")
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar.gz"])
@@ -847,7 +856,7 @@ def test_paths(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"1")
         with refused(tmp_path / name, r"\.npy, \.npz, \.zip"):
             datasets.load(tmp_path / name)
-    for name in ("a.csv", "idx", "a.npy.gz"):
+    for name in ("a.csv", "idx", "a.npy.gz", "", "x" * 300):
         with pytest.raises(ValueError, match=r"^name: "):
             datasets.resolve(name)
 

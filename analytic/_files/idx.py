@@ -68,9 +68,16 @@ def read_idx(path: Path, progress: bool = False) -> Contents:
             "(N, ...), one entry per point",
             "name the file of the images, and its labels are found beside it",
         )
+    if not numbers.size:  # lengths beside a zero can exceed what NumPy can shape
+        refuse(
+            path,
+            f"has the shape {header.shape} in its array",
+            "at least one point and one coordinate",
+            "write it again",
+        )
     points = numbers.reshape(header.shape[0], math.prod(header.shape[1:]))
     beside = _labels_beside(path)
-    if beside is None or not points.size:
+    if beside is None:
         return Contents(points)
     part = f"the labels beside it, {beside.name!r},"
     header, labels = _read(beside, path, part, False, pixels=False)
