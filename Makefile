@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 TORCH := $(VENV)/.installed-torch
 OUT ?= analytic-report
 
-.PHONY: verify test test-browser test-unpinned lint format figures bench bench-full clean
+.PHONY: verify test test-browser test-thorough test-unpinned lint format figures bench bench-full clean
 
 verify: $(STAMP)  ## check the theory on digits, two moons and 8 Gaussians, and say where the report is
 	$(BIN)/analytic verify --out $(OUT)
@@ -35,6 +35,9 @@ bench: $(STAMP)  ## a short table of the denoiser beside whatever else is instal
 bench-full: $(STAMP)  ## everything, beside torch, KeOps and JAX, which this installs; hours
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[bench]
 	$(BIN)/python -m benchmarks.run --group full
+
+test-thorough: $(TORCH)  ## the property tests alone, on some 40,000 examples; ten minutes
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist worksteal -m hypothesis
 
 test-unpinned:  ## install the newest versions of everything but PyTorch, without constraints, and try it
 	$(PYTHON) -m venv --clear .venv-unpinned

@@ -89,7 +89,8 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         action="append",
         metavar="NAME|FILE",
-        help=f"a data set ({', '.join(datasets.names())}) or a .npy, .npz or EDM-style .zip file; "
+        help=f"a data set ({', '.join(datasets.names())}) or a file or folder of yours (.npy, "
+        ".npz, IDX, CIFAR's binary version, images in a folder or an EDM-style .zip); "
         f"repeat it or separate by commas (default: {DEFAULT_DATA})",
     )
     check.add_argument("--n", type=int, help="number of points of every data set")

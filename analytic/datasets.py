@@ -28,6 +28,7 @@ A new dataset is one function and one entry in `_MAKERS`.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -210,7 +211,7 @@ def patches(n: int = 20_000, size: int = 8, *, seed: int = 0, channels: int = 3)
 def load(
     path: str | os.PathLike[str], *, name: str | None = None, progress: bool = False
 ) -> PointSet:
-    """A user's own file as a `PointSet`, called `name` or by the stem of the path.
+    """A user's own file or folder as a `PointSet`, called `name` or by the stem of the path.
 
     ``.npy``
         An array (N, ...) of real numbers, flattened to (N, D). The numbers stay as they
@@ -226,39 +227,68 @@ def load(
         behind it is nobody's choice but yours. With ``dataset.json`` holding
         ``{"labels": [[file, class], ...]}``, the classes become labels if every image has
         one and all are whole numbers, and are dropped with a warning otherwise. Files
-        that are not images, and hidden ones, are ignored. `progress` draws a bar on a
-        terminal.
+        that are not images, and hidden ones, are ignored.
+    a folder of images
+        By the same rules. Without a ``dataset.json`` the label of an image is the name of
+        the outermost folder it is in, a string; there are no labels if all images lie
+        right in `path`, nor, with a warning, if only some do. Links to folders are refused.
+    IDX: ``train-images-idx3-ubyte``, ``.idx``, plain or ``.gz``
+        MNIST's format, an array (N, ...) of any of its six types. Unsigned bytes are
+        pixels, v/127.5 - 1; other numbers stay as they are. Labels come from the file
+        beside it with "labels" for "images" and ``idx1`` in its name
+        (``train-labels-idx1-ubyte``), if there is one.
+    CIFAR, the binary version: ``.bin``, ``cifar-10-batches-bin``, ``cifar-100-binary.tar.gz``
+        v/127.5 - 1, row-major H, W, C. A folder or ``.tar.gz`` stands for all its training
+        images, a ``.bin`` for itself. Of CIFAR-100 the labels are the fine ones, 0..99.
+        The Python version, a pickle, is refused.
+
+    `progress` draws a bar on a terminal where reading takes a while.
 
     Raises
     ------
     FileNotFoundError
-        if there is no such file.
+        if there is no such file; another `OSError` if it may not be read.
     ValueError
-        naming the path: a directory, an unknown extension, a damaged, truncated or
-        encrypted file, pickled objects, fewer than two dimensions, non-finite numbers,
-        images of differing sizes or none, an image too large to be true, a malformed
-        ``dataset.json`` or one that lists missing files, more than the memory here.
+        naming the path: neither a file nor a folder, an unknown ending, a damaged,
+        truncated or encrypted file, pickled objects, fewer than two dimensions, non-finite
+        numbers, images of differing sizes or none, an image too large to be true, a
+        malformed ``dataset.json`` or one that lists missing files, labels that do not
+        match, more than the memory here.
     TypeError, ImportError
-        for an argument of the wrong kind; for a ``.zip`` without Pillow.
+        for an argument of the wrong kind; for images without Pillow.
     """
     if not isinstance(path, (str, os.PathLike)):
         _check.fail("path", _check.show(path), "a path", "pass a string or a Path", TypeError)
     _check.flag(progress, "progress")
     path = Path(path)
-    name = path.stem if name is None else _check.text(name, "name")
+    name = _stem(path) if name is None else _check.text(name, "name")
     shown = repr(str(path))
     if not path.exists():
         _check.fail("path", shown, "an existing file", "check the spelling", FileNotFoundError)
-    if not path.is_file():
-        remedy = "zip the folder of images, or name one file inside it"
-        _check.fail("path", f"{shown}, which is not a regular file", "one file", remedy)
-    suffix = path.suffix.lower()
-    if suffix not in _files.READERS:
-        kinds = ", ".join(_files.READERS)
-        _check.fail("path", shown, f"a file ending in {kinds}", "convert it, e.g. with np.save")
-    contents = _files.READERS[suffix](path, progress)
+    if not (path.is_file() or path.is_dir()):
+        problem = f"{shown}, which is no regular file"
+        _check.fail("path", problem, "a file or a folder", "write it to a file first")
+    read = _files.reader(path)
+    if read is None:
+        kinds = ", ".join(_files.FORMATS)
+        remedy = "convert it, e.g. with np.save"
+        _check.fail("path", shown, f"a folder, or a file ending in {kinds}", remedy)
     try:
-        return PointSet(contents.points, contents.weights, contents.labels, name=name)
+        return _as_points(read(path, progress), name, shown)
+    except MemoryError as error:
+        _check.fail(
+            "path",
+            f"{shown}, which does not fit into the memory that is free ({error})",
+            "fewer or smaller points",
+            "keep a part of it",
+        )
+
+
+def _as_points(contents: _files.Contents, name: str, shown: str) -> PointSet:
+    try:
+        # numbers beyond float64 are refused as the infinities they become, without a warning
+        with np.errstate(over="ignore", invalid="ignore"):
+            return PointSet(contents.points, contents.weights, contents.labels, name=name)
     except (TypeError, ValueError) as error:
         raise ValueError(f"path: got {shown}, which makes no dataset. {error}") from error
 
@@ -316,9 +346,9 @@ def resolve(
 ) -> PointSet:
     """A dataset by name (see `get`) or, if it looks like a path, a file (see `load`).
 
-    A path has a separator in it or ends in a known extension. `n` keeps that many points
-    of a file, drawn uniformly without replacement in their original order and with their
-    relative weights.
+    A path has a separator in it, ends like a known kind of file, or is no dataset's name but
+    that of a folder here. `n` keeps that many points of a file, drawn uniformly without
+    replacement in their original order and with their relative weights.
 
     Raises what `get` and `load` raise, and `ValueError` if `n` exceeds the file's points.
     """
@@ -332,7 +362,17 @@ def resolve(
 
 def _looks_like_path(name: str) -> bool:
     separators = {"/", os.sep, os.altsep or os.sep}
-    return any(mark in name for mark in separators) or name.lower().endswith(tuple(_files.READERS))
+    if any(mark in name for mark in separators) or _files.by_name(name):
+        return True
+    known = name.replace("-", "_") in (*_MAKERS, *_ALIASES)
+    return not known and os.path.isdir(name)  # False for what cannot be a path
+
+
+def _stem(path: Path) -> str:
+    """The name without what tells the kind: "a" of a.npy and of a.tar.gz, all of a folder's."""
+    if path.is_dir():
+        return path.resolve().name
+    return Path(re.sub(r"(?i)\.gz$", "", path.name)).stem
 
 
 def _subset(data: PointSet, n: int | None, rng: np.random.Generator) -> PointSet:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import EPS
-from strategies import Case, cases
 
 from analytic import PointSet
 from analytic.kernels import candidates, products
 from analytic.methods import Blas, Dense, Sites, images
+from analytic.testing.strategies import Case, cases, point_sets
 
 
 def sites(points: PointSet) -> Sites:
@@ -73,7 +73,7 @@ def agree(given: Sites, q: np.ndarray, s: np.ndarray, single: bool = False) -> N
     assert (means <= room + 8 * EPS * np.abs(rows).max()).all()
 
 
-@given(cases(max_points=40, max_dim=12), st.booleans())
+@given(cases(points=point_sets(max_points=40, max_dim=12)), st.booleans())
 def test_agrees_with_the_judge(case: Case, single: bool) -> None:
     agree(sites(case.points), case.x, np.full(len(case.x), case.sigma), single)
 

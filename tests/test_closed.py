@@ -11,7 +11,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from oracle import EPS, gap
-from strategies import Case, cases
 
 import analytic as an
 from analytic import (
@@ -24,6 +23,7 @@ from analytic import (
 )
 from analytic.denoisers import mixture as mixture_module
 from analytic.exact import gaussian_flow
+from analytic.testing.strategies import Case, cases, point_sets
 
 KINDS = ("isotropic", "diagonal", "full")
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
@@ -302,7 +302,7 @@ def test_equivariance(seed: int, power: float, shift: int, scale: int) -> None:
 # Special cases
 
 
-@given(cases(max_dim=3, max_points=8), st.sampled_from(KINDS))
+@given(cases(points=point_sets(max_dim=3, max_points=8)), st.sampled_from(KINDS))
 def test_points_are_a_mixture_without_widths(case: Case, kind: str) -> None:
     """Zero covariances: the optimal denoiser of the means, with all that it knows."""
     points, x, sigma = case.points, case.x, case.sigma
@@ -535,7 +535,10 @@ def test_a_score_whose_square_width_underflows() -> None:
 # The smoothed score
 
 
-@given(cases(low=0.05, max_dim=3, max_points=8, kinds=("noisy", "midpoint")), st.floats(0, 2))
+@given(
+    cases(points=point_sets(max_dim=3, max_points=8), low=0.05, kinds=("noisy", "midpoint")),
+    st.floats(0, 2),
+)
 def test_smoothing_is_a_mean_over_shifts(case: Case, width: float) -> None:
     points, x, s = case.points, case.x, case.sigma
     smooth = SmoothedDenoiser(points, width, 0.5, directions=5, seed=3)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from oracle import EPS
 from scipy.special import ndtr
-from strategies import Case, cases
 
 from analytic import OptimalDenoiser, PointSet, certificate, integrate
 from analytic.exact import quantile_flow
+from analytic.testing.strategies import Case, cases, point_sets
 
 
 def small_set(rng: np.random.Generator, dim: int) -> PointSet:
@@ -134,7 +134,7 @@ def test_the_certified_set_is_invariant() -> None:
     assert sure.all()
 
 
-@given(cases(low=0.02, high=3.0, far=5.0, min_points=2))
+@given(cases(points=point_sets(min_points=2), low=0.02, high=3.0, far=5.0))
 def test_sums_match_the_formula(case: Case) -> None:
     rows, pi, s = case.points.points, case.points.weights, case.sigma
     if len(rows) == 1:

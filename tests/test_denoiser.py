@@ -13,10 +13,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from oracle import EPS, allowance
-from strategies import GEOMETRIES, Case, cases, point_sets, size
 
 from analytic import GaussianDenoiser, OptimalDenoiser, PointSet
 from analytic.kernels import dense, fused, moments, threads
+from analytic.testing.strategies import GEOMETRIES, Case, cases, point_sets, size
 
 NEAR = tuple(g for g in GEOMETRIES if g != "large_offset")
 GAUSS_NODES, GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(48)
@@ -136,7 +136,7 @@ def central(f: Callable[[float], np.ndarray], step: float) -> np.ndarray:
     return sum(w * (f(k * step) - f(-k * step)) for k, w in weights) / (60 * step)
 
 
-@given(cases(low=0.3, high=30.0, far=3.0, geometries=NEAR))
+@given(cases(points=point_sets(geometries=NEAR), low=0.3, high=30.0, far=3.0))
 def test_derivatives_match_finite_differences(case: Case) -> None:
     """A6: ∂D/∂x and ∂D/∂σ from evaluations of D alone."""
     denoiser, s, x = OptimalDenoiser(case.points), case.sigma, case.x
@@ -230,7 +230,10 @@ def test_order_of_the_points_does_not_matter(case: Case, random: Any) -> None:
     assert (np.abs(logs) <= [2 * b.log_prob + 4 * EPS for b in stated]).all()
 
 
-@given(cases(low=0.05, geometries=NEAR, min_dim=2, far=10.0), st.integers(0, 2**32 - 1))
+@given(
+    cases(points=point_sets(geometries=NEAR, min_dim=2), low=0.05, far=10.0),
+    st.integers(0, 2**32 - 1),
+)
 def test_rotation(case: Case, seed: int) -> None:
     dim = case.points.dim
     turn = np.linalg.qr(np.random.default_rng(seed).standard_normal((dim, dim)))[0]
@@ -623,7 +626,7 @@ def test_empty_batch() -> None:
 # The posterior
 
 
-@given(cases(min_points=2))
+@given(cases(points=point_sets(min_points=2)))
 def test_top_is_ordered_and_complete(case: Case) -> None:
     points, count = case.points, len(case.points)
     post = OptimalDenoiser(points).posterior(case.x, case.sigma)

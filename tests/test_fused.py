@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import EPS, allowance, exact, gap
-from strategies import Case, cases
 from test_denoiser_mpmath import random_case
 
 from analytic import PointSet
 from analytic.kernels import fused, threads
 from analytic.methods import Dense, Fused, Sites, Softmax
+from analytic.testing.strategies import Case, cases, point_sets
 
 LN2 = float(np.log(2))
 
@@ -61,12 +61,12 @@ def agree(case: Case) -> None:
         assert abs(one - other) <= 3 * bound.log_prob
 
 
-@given(cases(max_dim=3))
+@given(cases(points=point_sets(max_dim=3)))
 def test_agrees_with_dense(case: Case) -> None:
     agree(case)
 
 
-@given(cases(max_dim=3, low=1e-12, high=1e12, far=1e9))
+@given(cases(points=point_sets(max_dim=3), low=1e-12, high=1e12, far=1e9))
 def test_agrees_with_dense_at_the_extremes(case: Case) -> None:
     agree(case)
 

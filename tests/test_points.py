@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import point_sets
 
 from analytic import PointSet, noise
 from analytic import points as module
+from analytic.testing.strategies import point_sets
 
 NAN, INF = float("nan"), float("inf")
 

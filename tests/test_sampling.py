@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import Case, cases
 
 import analytic as an
 from analytic import GaussianDenoiser, OptimalDenoiser, PointSet, field, grids, solvers
 from analytic.exact import gaussian_flow, quantile_flow
+from analytic.testing.strategies import Case, cases
 from analytic.trajectory import Result
 
 GAUSS = GaussianDenoiser([1.0, -0.5], [[1.0, 0.3], [0.3, 0.4]])

@@ -6,11 +6,11 @@ import mpmath as mp
 import numpy as np
 import pytest
 from hypothesis import given
-from strategies import Case, cases
 
 from analytic.kernels import threads, tree
 from analytic.methods import Dense, Sites, Tree
 from analytic.methods import tree as method
+from analytic.testing.strategies import Case, cases, point_sets
 
 EPS = 2.0**-53
 
@@ -157,7 +157,7 @@ def test_interpolation_against_the_sum_in_fifty_digits() -> None:
                 assert abs(mp.mpf(float(value)) - exact) < 4e-14
 
 
-@given(case=cases(low=1e-6, high=1e6, max_points=40))
+@given(case=cases(points=point_sets(max_points=40), low=1e-6, high=1e6))
 def test_agrees_with_dense_on_any_geometry(case: Case) -> None:
     data = Sites.of(case.points.points, case.points.log_weights)
     q, s = data.scaled(case.x, np.full(len(case.x), case.sigma))

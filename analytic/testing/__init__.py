@@ -1,0 +1,1 @@
+"""Property tests of denoisers, samplers and metrics."""
