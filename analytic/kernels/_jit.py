@@ -39,7 +39,7 @@ import numpy as np
 REASSOCIATE = {"reassoc", "nsz"}
 FUSE = REASSOCIATE | {"contract"}
 
-PYTHON = bool(nb.config.DISABLE_JIT)
+PYTHON = bool(getattr(nb.config, "DISABLE_JIT", False))
 """Whether nothing is compiled."""
 
 PLAIN = PYTHON or bool(os.environ.get("ANALYTIC_PLAIN_KERNELS"))
@@ -48,7 +48,7 @@ PLAIN = PYTHON or bool(os.environ.get("ANALYTIC_PLAIN_KERNELS"))
 try:
     from numba.core.caching import FunctionCache
 except ImportError:  # pragma: no cover - this is Numba's own part, and may move
-    FunctionCache = None
+    FunctionCache = None  # type: ignore[assignment, misc]
 
 
 class _Warned:
@@ -108,7 +108,7 @@ def _stamp(path: Path) -> str:
 
 if FunctionCache is not None:
 
-    class _Cache(FunctionCache):  # type: ignore[misc]
+    class _Cache(FunctionCache):
         """Numba's cache, which knows what a kernel is made of and never fails a call."""
 
         def __init__(self, function: Any) -> None:

@@ -383,9 +383,10 @@ PLAIN = not _works()
 
 if _jit.PYTHON:
 
-    def tuple_setitem(values, place, value):  # type: ignore[no-redef]
+    def tuple_setitem(values, place, value):  # type: ignore[misc]
         """The tuple with one value replaced."""
         return (*values[:place], value, *values[place + 1 :])
+
 
 if not PLAIN:
 
