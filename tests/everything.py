@@ -1,7 +1,7 @@
 """Every kernel on one small problem, as arrays by name: what must not depend on where it runs.
 
-`python everything.py FILE [MODULE:FUNCTION]` writes them to a .npz file. `work` makes the
-problem large enough that threads share it.
+`python everything.py FILE` writes them to a .npz file. With thousands of points and of
+queries threads share the work.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def everything(count: int = 12, queries: int = 3, levels: int = 4, **options: An
 
 
 def _of(D: an.OptimalDenoiser, x: np.ndarray) -> dict[str, Any]:
-    """What one denoiser answers, at the limit and at levels where few, some and all points count."""
+    """What one denoiser answers, at the limit and at levels where few and all points count."""
     sigma = np.resize([0.05, 0.4, 30.0], len(x))
     post = D.posterior(x, sigma)
     top = post.top(2)

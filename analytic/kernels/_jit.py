@@ -85,13 +85,15 @@ def _warn(reason: object) -> None:
         )
 
 
-@functools.cache
-def _sources(path: Path) -> frozenset[Path]:
-    """A module of this folder and all modules here that it uses."""
-    text = path.read_text(encoding="utf-8")
-    names = {name for line in _IMPORTS.findall(text) for name in re.findall(r"\w+", line)}
-    near = {path.with_name(f"{name}.py") for name in names}
-    return frozenset({path}.union(*(_sources(each) for each in near if each.is_file())))
+def _sources(path: Path) -> list[Path]:
+    """A module of this folder and all modules here that it uses, in the order of their names."""
+    found, left = {path}, [path]
+    while left:
+        names = _IMPORTS.findall(left.pop().read_text(encoding="utf-8"))
+        near = {path.with_name(f"{name}.py") for name in names} - found
+        left += [each for each in near if each.is_file()]
+        found |= near
+    return sorted(each for each in found if each.is_file())
 
 
 _IMPORTS = re.compile(r"^from \.(?: import )?(\w+)", re.MULTILINE)
@@ -101,7 +103,7 @@ _IMPORTS = re.compile(r"^from \.(?: import )?(\w+)", re.MULTILINE)
 def _stamp(path: Path) -> str:
     """A digest of these."""
     found = hashlib.sha256()
-    for each in sorted(_sources(path)):
+    for each in _sources(path):
         found.update(each.read_bytes())
     return found.hexdigest()
 
