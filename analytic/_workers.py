@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -48,7 +49,7 @@ def run(
         context = multiprocessing.get_context("spawn")
         queue = context.SimpleQueue()
         with _one_thread_each():
-            pool = context.Pool(count, _start, (queue,))
+            pool = context.Pool(count, _start, (queue, context.Lock()))
         with pool:
             workers = multiprocessing.active_children()
             waiting = pool.starmap_async(_job, [(function, item) for item in items], 1)
@@ -79,11 +80,14 @@ def _one_thread_each() -> Iterator[None]:
             del os.environ[name]
 
 
-def _start(queue: Any) -> None:
+def _start(queue: Any, speaker: Any) -> None:
     # the parent answers Ctrl-C for all of them
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _Channel.queue = queue
     threads.set_num_threads(1)
+    if not speaker.acquire(block=False):
+        # that one worker says for all of them
+        warnings.filterwarnings("ignore", "compiled kernels cannot be kept")
 
 
 def _job(function: Callable[[Item, Advance], Result], item: Item) -> Result:

@@ -46,6 +46,10 @@ PLAIN = PYTHON or bool(os.environ.get("ANALYTIC_PLAIN_KERNELS"))
 """Whether vector code is not wanted, see `intrinsics`."""
 
 try:
+    from numba.core.compiler_lock import global_compiler_lock as _compiling
+except ImportError:  # pragma: no cover - this is Numba's own part, and may move
+    _compiling = None
+try:
     from numba.core.caching import FunctionCache
 except ImportError:  # pragma: no cover - this is Numba's own part, and may move
     FunctionCache = None  # type: ignore[assignment, misc]
@@ -186,6 +190,14 @@ def _silent(function: Any) -> Any:
 
     return call
 
+
+if _compiling is not None and hasattr(os, "register_at_fork"):
+    # a child that is forked while another thread compiles would wait for that for ever
+    os.register_at_fork(
+        before=_compiling.acquire,
+        after_in_parent=_compiling.release,
+        after_in_child=_compiling.release,
+    )
 
 strict = _jit(fastmath=False)
 sums = _jit(fastmath=REASSOCIATE)
