@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -512,3 +513,84 @@ def test_a_fork_while_another_thread_is_at_work(shared: None, busy: str) -> None
     finally:
         stop.set()
         other.join()
+
+
+# --- warmup and info ------------------------------------------------------------------------------
+
+WARM = """
+import numpy as np
+from analytic import _warmup
+from analytic.kernels import _jit, host
+from everything import everything
+warm = _warmup.warmup([2, 3, 20, 80])
+assert warm.compiled + warm.found >= 60, warm
+entries = [each for each in _jit.KERNELS if each.targetoptions.get("nogil")]
+assert not [each.py_func.__name__ for each in entries if not each.signatures]
+again = _warmup.warmup([2, 3])
+assert (again.compiled, again.found) == (0, 0), again
+before = host.compiled()
+everything(1100, 30)
+assert host.compiled() == before
+print(warm.explain())
+"""
+
+
+def test_after_a_warm_up_nothing_is_compiled() -> None:
+    told = python("-c", WARM).stdout
+    assert "kernels compiled" in told
+    assert "__pycache__" in told or os.environ.get("NUMBA_CACHE_DIR", "?") in told
+
+
+def test_warm_up_counts_compares_and_refuses(tmp_path: Path) -> None:
+    """Without a place for kernels it refuses at once, and says what would help."""
+    words = ["-m", "analytic", "warmup", "--dims"]
+    for dims, variables, said in (
+        ("2", {"ANALYTIC_CACHE": "off"}, "ANALYTIC_CACHE is off"),
+        ("2", {"NUMBA_DISABLE_JIT": "1"}, "NUMBA_DISABLE_JIT"),
+        ("0", {}, "dims"),
+        ("two", {}, "'two'"),
+        (",", {}, "dims"),
+    ):
+        env = os.environ | variables | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, *words, dims], env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
+def test_info_tells_what_is_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    import numba
+
+    from analytic import _info, cli
+
+    monkeypatch.setenv("ANALYTIC_CIFAR10", str(tmp_path / "no.zip"))
+    real = _info._version
+    monkeypatch.setattr(_info, "_version", lambda name: None if name == "torch" else real(name))
+    an.set_num_threads(before := an.get_num_threads())
+    assert cli.main(["info", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["analytic"] == an.__version__
+    assert found["packages"]["numba"] == numba.__version__
+    assert found["packages"]["numpy"] == np.__version__
+    assert found["extras"]["torch"]["packages"] == {"torch": None}
+    assert found["threads"] == before
+    assert found["processor"]["bits"] in (128, 256, 512)
+    assert found["processor"]["usable_cores"] <= found["processor"]["cores"]
+    assert found["environment"]["ANALYTIC_CIFAR10"].endswith("no.zip (not there)")
+    assert Path(found["cache"]["folder"]).is_dir()
+    assert found["cache"]["writable"] is True
+    assert cli.main(["info"]) == 0
+    text = capsys.readouterr().out
+    assert 'pip install "analytic-diffusion[torch]"' in text
+    assert found["cache"]["folder"] in text
+
+
+def test_info_says_why_there_is_no_cache(room: Path) -> None:
+    env = {"ANALYTIC_CACHE": "off"}
+    assert "none: ANALYTIC_CACHE is off" in python("-m", "analytic", "info", **env).stdout
+    found = json.loads(python("-m", "analytic", "info", "--json", NUMBA_DISABLE_JIT="1").stdout)
+    assert found["processor"]["kernels"] == "Python"
+    assert found["cache"]["folder"] is None

@@ -55,6 +55,10 @@ except ImportError:  # pragma: no cover - this is Numba's own part, and may move
     FunctionCache = None  # type: ignore[assignment, misc]
 
 
+KERNELS: list[Any] = []
+"""Every compiled function here, as its module is imported."""
+
+
 class _Warned:
     """Whether the user knows."""
 
@@ -150,6 +154,7 @@ if FunctionCache is not None:
 
 def _keep(dispatcher: Any) -> Any:
     """The same compiled function, kept between processes where that is possible."""
+    KERNELS.append(dispatcher)
     if not caching():
         return dispatcher
     try:
