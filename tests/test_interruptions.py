@@ -327,7 +327,7 @@ def test_verify_on_two_processes_killed_and_interrupted(
 
 def test_figures_killed_and_interrupted(tmp_path: Path, points: list[str], runs: Runs) -> None:
     out, straight = tmp_path / "out", tmp_path / "straight"
-    names = ("collapse", "magnitudes", "deviation")
+    names = ("magnitudes", "deviation")
 
     def asked(folder: Path) -> list[str]:
         return ["figures", *names, "--data", points[0], "--out", str(folder), "--jobs", "1"]
