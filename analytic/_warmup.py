@@ -103,7 +103,7 @@ def _steps(dim: int) -> Iterator[Callable[[], object]]:
             yield partial(certificate, D, x, 0.05)
         yield partial(integrate, OptimalDenoiser(points), 20 * x, 20.0, rtol=1e-6)
     if dim <= methods.REGISTERS:
-        many = OptimalDenoiser(rng.standard_normal((_MANY, dim)), method="dense")
+        many = OptimalDenoiser(PointSet(rng.standard_normal((_MANY, dim))), method="dense")
         yield partial(many, x, 0.5)
 
 

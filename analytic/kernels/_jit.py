@@ -48,7 +48,7 @@ PLAIN = PYTHON or bool(os.environ.get("ANALYTIC_PLAIN_KERNELS"))
 try:
     from numba.core.compiler_lock import global_compiler_lock as _compiling
 except ImportError:  # pragma: no cover - this is Numba's own part, and may move
-    _compiling = None
+    _compiling = None  # type: ignore[assignment]
 try:
     from numba.core.caching import FunctionCache
 except ImportError:  # pragma: no cover - this is Numba's own part, and may move
