@@ -42,6 +42,7 @@ from .denoisers import (
 )
 from .explore import explore
 from .flow import encode, integrate
+from .kernels.threads import get_num_threads, set_num_threads
 from .meanshift import mean_shift, modes
 from .noise import NoiseSchedule, noise
 from .points import PointSet
@@ -79,6 +80,7 @@ __all__ = [
     "encode",
     "explore",
     "geometry",
+    "get_num_threads",
     "grids",
     "integrate",
     "latents",
@@ -88,6 +90,7 @@ __all__ = [
     "noise",
     "plotting",
     "sample",
+    "set_num_threads",
     "solvers",
     "verify",
 ]

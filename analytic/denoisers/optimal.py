@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, methods
+from ..kernels import threads
 from ..methods import Apart, Found, Held, Sums, inverse
 from ..points import PointSet, as_points
 from ..posterior import Posterior, Top
@@ -60,6 +61,8 @@ class OptimalDenoiser:
     tolerance : for the methods that leave something out: how much, relative to the
         whole; `truncation` tells what it was. float32 queries allow 1e-9 at least, and
         matrix products leave out weights below 2⁻⁴⁰ of the largest.
+    threads : how many threads share the work of a call; None for as many as
+        `analytic.get_num_threads()` says then.
 
     Every method takes x of shape (B, D) or (D,), in the units of the data, and
     σ a scalar or of shape (B,), and returns x's float dtype (float32 or
@@ -88,11 +91,13 @@ class OptimalDenoiser:
     points: PointSet | AwayPoints
     method: str = "auto"
     tolerance: float = 1e-13
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "points", elsewhere(self.points) or as_points(self.points))
         _check.choice(self.method, "method", methods.names())
         _check.number(self.tolerance, "tolerance", low=1e-15, high=0.1)
+        object.__setattr__(self, "threads", threads.checked(self.threads))
 
     def __repr__(self) -> str:
         return f"OptimalDenoiser({self.points!r})"
@@ -116,7 +121,7 @@ class OptimalDenoiser:
     def given(self, label: Any) -> OptimalDenoiser:
         """The optimal denoiser D_y of the points with that label, E[x_0 | x, y].
 
-        With the same method and tolerance; made once for each label. Its points are
+        With the same method, tolerance and threads; made once for each label. Its points are
         `points.given(label)`, of which index k is `points.members(label)[k]` here.
 
         Raises
@@ -317,7 +322,7 @@ class OptimalDenoiser:
     @cached_property
     def _sums(self) -> Sums:
         kind = Apart if isinstance(self.points, AwayPoints) else Held
-        return kind(self.points, self.method, self.tolerance)  # type: ignore[arg-type]
+        return kind(self.points, self.method, self.tolerance, self.threads)  # type: ignore[arg-type]
 
     @cached_property
     def columns(self) -> tuple[tuple[Any, ...], NDArray[np.int64]] | None:
@@ -331,7 +336,8 @@ class OptimalDenoiser:
             return None
         if len(self.points) > COMPILED or self.dim > methods.REGISTERS:
             return None
-        leaves, index = methods.Tree(sums.sites).leaves()
+        with threads.limited(self.threads):
+            leaves, index = methods.Tree(sums.sites).leaves()
         return (*leaves, np.full(index.size, np.nan)), index
 
     def _softmax(self, q: Floats, s: Floats, dtype: Any = np.float64) -> Found:

@@ -10,12 +10,15 @@ and a method returns r, log Σ e^{t_i} and Σ u_i x_i - x_r with u = softmax(t).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from ..kernels import threads
 
 Floats = NDArray[np.float64]
 
@@ -180,3 +183,26 @@ class Exhaustive(Method, Protocol):
 def inverse(s: Floats) -> Floats:
     """1/σ, with σ → 0 told apart from no smaller bandwidth than `TINY`."""
     return np.asarray(1.0 / np.maximum(s, TINY))
+
+
+class _Shared(Protocol):
+    @property
+    def threads(self) -> int | None: ...
+
+
+Owner = TypeVar("Owner", bound=_Shared)
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def shared(
+    method: Callable[Concatenate[Owner, Given], Result],
+) -> Callable[Concatenate[Owner, Given], Result]:
+    """A method whose work at most as many threads share as its object says in `threads`."""
+
+    @wraps(method)
+    def limited(self: Owner, *args: Given.args, **options: Given.kwargs) -> Result:
+        with threads.limited(self.threads):
+            return method(self, *args, **options)
+
+    return limited

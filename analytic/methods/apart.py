@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 from ..scale import AwayPoints, Shard
-from ._base import Floats, Found, Sites, Spread, inverse
+from ._base import Floats, Found, Sites, Spread, inverse, shared
 from .auto import make
 from .dense import Dense
 
@@ -44,6 +44,7 @@ class Apart:
     points: AwayPoints
     method: str = "auto"
     tolerance: float = 1e-13
+    threads: int | None = None
     unit: float = 1.0
 
     def scaled(self, x: Floats, sigma: Floats) -> tuple[Floats, Floats]:
@@ -54,6 +55,7 @@ class Apart:
         """Points (B, D) and log-weights (B,) of some indices."""
         return self.points.at(index)
 
+    @shared
     def softmax(self, q: Floats, s: Floats, single: bool = False) -> Found:
         """The softmax over all points."""
         return _stacked(Found, [self._softmax(q, s, single) for q, s in self._groups(q, s)])
@@ -85,6 +87,7 @@ class Apart:
             whole.ref, whole.log_sum, whole.shift, lost, whole.base, whole.base_log, needed
         )
 
+    @shared
     def spread(
         self, q: Floats, s: Floats, found: Found, v: Floats | None = None, third: float = 0.0
     ) -> Spread:
@@ -98,6 +101,7 @@ class Apart:
         total = _stacked(_Moments, parts)
         return Spread(total.trace, total.entropy, third * total.cubic + total.image)
 
+    @shared
     def covariance(self, q: Floats, s: Floats, found: Found) -> Floats:
         """(B, D, D) C = Σ u y yᵀ, exactly symmetric."""
         step = max(1, self.points.most // q.shape[1] ** 2)
@@ -114,6 +118,7 @@ class Apart:
         found = self.points.reduced(part, _added, common, _by_shard(asked))
         return found
 
+    @shared
     def trap(self, q: Floats, s: Floats, index: Rows) -> Floats:
         """(B, 5) sums of the trap certificate for candidate points."""
         base, base_log = self.at(index)
@@ -122,6 +127,7 @@ class Apart:
         found = self.points.reduced(_trap, _trapped, (q, s, base, base_log), asked)
         return found.sums
 
+    @shared
     def top(self, q: Floats, s: Floats, found: Found, k: int) -> tuple[Rows, Floats]:
         """Indices (B, k) of the heaviest points and their log-weights, heaviest first."""
         everyone = np.arange(len(q))

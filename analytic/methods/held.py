@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..points import PointSet
-from ._base import Exhaustive, Floats, Found, Method, Sites, Softmax, Spread, inverse
+from ._base import Exhaustive, Floats, Found, Method, Sites, Softmax, Spread, inverse, shared
 from .auto import exhaustive, make
 
 __all__ = ["Held"]
@@ -25,6 +25,7 @@ class Held:
     points: PointSet
     method: str = "auto"
     tolerance: float = 1e-13
+    threads: int | None = None
 
     @cached_property
     def sites(self) -> Sites:
@@ -44,21 +45,25 @@ class Held:
         """Points (B, D) and log-weights (B,) of some indices."""
         return self.sites.points[index], self.sites.logs[index]
 
+    @shared
     def softmax(self, q: Floats, s: Floats, single: bool = False) -> Found:
         """The softmax over all points."""
         found = self._method.softmax(q, s, single)
         return Found(*found, *self.at(found.ref))
 
+    @shared
     def spread(
         self, q: Floats, s: Floats, found: Found, v: Floats | None = None, third: float = 0.0
     ) -> Spread:
         """tr C, entropy and, for directions v (B, D), third κ3 + C v."""
         return self._exhaustive.spread(q, s, Softmax(*found[:4]), v, third)
 
+    @shared
     def covariance(self, q: Floats, s: Floats, found: Found) -> Floats:
         """(B, D, D) C = Σ u y yᵀ, exactly symmetric."""
         return self._exhaustive.covariance(q, s, Softmax(*found[:4]))
 
+    @shared
     def trap(self, q: Floats, s: Floats, index: NDArray[np.int64]) -> Floats:
         """(B, 5) sums of the trap certificate for candidate points."""
         from ..kernels import dense
@@ -67,6 +72,7 @@ class Held:
         dense.trap(*self.sites[:2], q, inverse(s), index, result)
         return result
 
+    @shared
     def top(self, q: Floats, s: Floats, found: Found, k: int) -> tuple[NDArray[np.int64], Floats]:
         """Indices (B, k) of the heaviest points and their log-weights, heaviest first."""
         from ..kernels import dense

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from ..kernels import threads
+from ..kernels.threads import limited
 from ._points import AwayPoints, Shard, logs_of, normalised, relative_weights
 from ._tree import folded, merged
 
@@ -318,9 +318,8 @@ def _shard(block: Any, weights: Floats | None, count: int, first: int) -> _Resid
 def _answer(
     part: Callable[..., Part], resident: _Resident, common: Any, asked: Any, shared: int
 ) -> Part:
-    if threads.get_num_threads() != shared:
-        threads.set_num_threads(shared)
-    return part(resident.shard, common, asked)
+    with limited(shared):
+        return part(resident.shard, common, asked)
 
 
 def _merge(merge: Callable[..., Part], a: Part, b: Part, common: Any) -> Part:
