@@ -270,7 +270,7 @@ def _separated(
 ) -> tuple[Floats, Floats, str]:
     """(B,) least distances outside and (B, D) directions, of some half-spaces."""
     least, best = np.zeros(len(rows)), np.zeros_like(rows)
-    finite = np.isfinite(rows).all(axis=1)
+    finite = np.asarray(np.isfinite(rows).all(axis=1))
     toward = np.where(finite[:, None], rows, data.mean) - data.mean
     for k in range(tries + 1):
         v = toward if k == 0 else np.broadcast_to(rng.standard_normal(data.dim), rows.shape)

@@ -76,7 +76,7 @@ def assert_quasi_linear(
         ratio = STRAIGHT if share is None else share
         limit = np.broadcast_to(ratio * chord + slack, states.shape[:2])
         claim = f"deviation from the chord ≤ {ratio:g} of its length"
-    finite = np.isfinite(states).all(axis=2)
+    finite = np.asarray(np.isfinite(states).all(axis=2))
     away = np.where(finite, geometry.deviation(np.where(finite[..., None], states, 0.0)), np.nan)
     away = np.where(finite.all(axis=0), away, np.nan)
     failed = np.asarray(~(away <= limit))
