@@ -177,11 +177,9 @@ def wrapped(change: Callable[..., Any]) -> Build:
     return build
 
 
-class _Method(an.OptimalDenoiser):
-    """An optimal denoiser with one wrong method."""
-
-
 def method(name: str, change: Callable[..., Any]) -> Build:
+    """Optimal denoisers with one wrong method."""
+
     def wrong(self: Any, x: Any, sigma: Any, *more: Any) -> Any:
         return change(getattr(an.OptimalDenoiser, name)(self, x, sigma, *more), x, sigma)
 
@@ -256,22 +254,28 @@ def _single(D: Any, x: Any, sigma: Any) -> Any:
 
 
 def _half(D: Any, x: Any, sigma: Any) -> Any:
-    """float32 queries are expanded: |x|² - 2xy + |y|² loses all digits at small σ."""
+    """float32 queries are worked on in float16."""
     if np.asarray(x).dtype == np.float64:
         return D(x, sigma)
-    q, p = np.asarray(x), D.points.points.astype(np.float32)
-    s = np.reshape(sigma, (-1, 1)).astype(np.float32)
-    logits = -((q * q).sum(axis=-1)[:, None] - 2 * q @ p.T + (p * p).sum(axis=1)) / (2 * s * s)
-    logits = logits + D.points.log_weights.astype(np.float32)
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (weights / weights.sum(axis=1, keepdims=True)) @ p
+    return D(np.asarray(x).astype(np.float16).astype(np.float32), sigma)
+
+
+def _mutant(make: Callable[[an.PointSet], Any]) -> Build:
+    """One of `mutants`, in x's dtype: that they forget about it is not their fault."""
+
+    def build(points: an.PointSet) -> Any:
+        inner = make(points).denoiser
+
+        def kept(x: Any, sigma: Any) -> Any:
+            return np.asarray(inner(x, sigma)).astype(np.asarray(x).dtype)
+
+        return kept
+
+    return build
 
 
 DENOISERS: dict[str, Build] = {
-    **{
-        name: lambda points, make=make: make(points).denoiser
-        for name, (make, _) in mutants.DENOISERS.items()
-    },
+    **{name: _mutant(make) for name, (make, _) in mutants.DENOISERS.items()},
     "constant of 1e-3 in σ": _faults.Floored,
     "a share of σ stays in e_1": _faults.Leaning,
     "steps the wrong way": lambda p: _faults.Overrelaxed(an.OptimalDenoiser(p), factor=-1.0),
@@ -291,7 +295,7 @@ DENOISERS: dict[str, Build] = {
     "remainder of the batch lost": wrapped(_crowded),
     "(D,) is returned as it is": wrapped(_single),
     "always float64": wrapped(lambda D, x, s: np.asarray(D(x, s), dtype=np.float64)),
-    "float32 queries expanded": wrapped(_half),
+    "float32 queries halved": wrapped(_half),
     "score's sign": method("score", lambda found, x, s: -found),
     "score over σ": method("score", lambda found, x, s: found * np.reshape(s, (-1, 1))),
     "log p a hundredth steep": method("log_prob", lambda found, x, s: 1.01 * found),
@@ -352,8 +356,6 @@ def _noise_kept(D: Any, x: Any, sigmas: Any) -> Any:
 SAMPLERS: dict[str, tuple[Callable[..., Any], int]] = {
     "asks at the next level": (_of("heun", "asks at the next level"), 2),
     "Heun at the predictor's σ": (_of("heun", "Heun at the predictor's σ"), 2),
-    "Heun that averages outputs": (_of("heun", "Heun that averages outputs"), 2),
-    "2M with its ratio upside down": (_of("dpmpp_2m", "2M with its ratio upside down"), 2),
     "2M with its history reversed": (_of("dpmpp_2m", "2M with its history reversed"), 2),
     "LMS with equal steps": (_of("lms", "LMS with equal steps"), 4),
     "step a ten-thousandth long": (
@@ -364,8 +366,8 @@ SAMPLERS: dict[str, tuple[Callable[..., Any], int]] = {
     "last level left out": (_other_level, 2),
     "rows change places": (_backwards, 2),
     "noise is added at the end": (_noise_kept, 2),
-    "flow a hundredth too strong": (
-        lambda D, x, s: _faults.overshooting_flow(D, x, s[0], s[-1], save_at=s), 4),
+    "field a hundredth too strong": (
+        lambda D, x, s: an.sample(_faults.Overrelaxed(D), x, s).states, 2),
 }  # fmt: skip
 
 
@@ -469,6 +471,430 @@ def table() -> list[tuple[str, str, dict[str, bool | str]]]:
         found = {key: catches(test, make()) for key, test in TRAJECTORY_ASSERTIONS.items()}
         rows.append(("trajectory", name, found))
     return rows
+
+
+@cache
+def caught() -> dict[str, dict[str, bool | str]]:
+    return {name: found for _, name, found in table()}
+
+
+CLAIMED = {
+    "consistent": """
+        one maximum for the batch | σ of the first row for all | a batch axis too many
+        one row of the batch | x is overwritten | one buffer for all calls | noise of 1e-12
+        NaN at small σ | a scalar σ is squared | mean σ of the batch | batch normalisation
+        rows by level | remainder of the batch lost | (D,) is returned as it is | always float64
+        float32 queries halved | score's sign | score over σ | log p a hundredth steep
+        jvp over N - 1 | Jacobian without 1/σ² | Jacobian's diagonal | ∂D/∂log σ for ∂D/∂σ""",
+    "mean_shift": " | ".join(mutants.DENOISERS)
+    + """
+        constant of 1e-3 in σ | a share of σ stays in e_1 | steps the wrong way
+        steps a hundredth short | steps 2.2 times as far | every other point | NaN at small σ
+        mean σ of the batch | batch normalisation | rows by level | built on centred data
+        built on data / their largest | σ of unit data | built without weights
+        sorted first coordinate""",
+    "ascends": """
+        exp(-d²/2σ) | five nearest points only | first point left out | log-weights cut at -9
+        weights of the neighbour | nearest point at all σ | minibatches averaged
+        σ of the first row for all | pulled to the mean | a millionth of x leaks
+        outputs clipped to [-1, 1] | scores for outputs | noise for outputs
+        a share of σ stays in e_1 | steps the wrong way | steps 2.2 times as far
+        every other point | NaN at small σ | batch normalisation | rows by level
+        built on centred data | built on data / their largest""",
+    "in_hull": """
+        over-relaxed by a hundredth | a millionth of x leaks | scores for outputs
+        noise for outputs | a share of σ stays in e_1 | steps the wrong way
+        steps a hundredth short | steps 2.2 times as far | batch normalisation
+        built on centred data | sorted first coordinate | outputs in float32""",
+    "equivariant": """
+        exp(-d²/2σ) | constant added to σ² | weights ignored | weights squared
+        five nearest points only | first point left out | distances expanded in float32
+        log-weights in float32 | log-weights cut at -9 | one maximum for the batch
+        weights of the neighbour | minibatches averaged
+        outputs clipped to [-1, 1] | outputs in float32 | scores for outputs | noise for outputs
+        constant of 1e-3 in σ | a share of σ stays in e_1 | every other point
+        built on centred data | built on data / their largest | σ of unit data
+        built without weights | sorted first coordinate""",
+    "order": " | ".join(SAMPLERS),
+    "exact_flow": """
+        asks at the next level | Heun at the predictor's σ | 2M with its history reversed
+        last level left out | rows change places | noise is added at the end
+        field a hundredth too strong""",
+    "quasi_linear": """
+        detours | one state a unit of 12 aside | rows change places half-way
+        NaN from half-way on | ends on other points | ends between points""",
+    "collapses": """
+        rows change places half-way | NaN from half-way on | ends a millionth aside
+        ends between points | ends on other points | ends at the mean | stops at σ = 1
+        stops at σ = 0.1 | flow of other points""",
+}
+"""Assertion → faults that it must catch; more is no fault."""
+
+
+@pytest.mark.parametrize("name", CLAIMED)
+def test_planted_faults_are_caught(name: str) -> None:
+    faults = [each.strip() for line in CLAIMED[name].splitlines() for each in line.split("|")]
+    faults = [each for each in faults if each]
+    assert len(faults) >= 6
+    assert [fault for fault in faults if caught()[fault][name] is not True] == []
+
+
+def test_no_fault_survives() -> None:
+    assert [name for name, found in caught().items() if not any(found.values())] == []
+
+
+def test_what_looks_wrong_and_is_not() -> None:
+    """Heun's average of outputs is a second-order method, too, and so is 2M with 1/r for r."""
+    testing.assert_order(_of("heun", "Heun that averages outputs"), 2)
+    testing.assert_order(_of("dpmpp_2m", "2M with its ratio upside down"), 2)
+
+
+# Messages
+
+
+WRONG = DENOISERS["steps a hundredth short"](POINTS)
+MANY = an.PointSet(np.random.default_rng(0).standard_normal((30, 40)))
+CASES: dict[str, tuple[Callable[..., None], tuple[Any, ...], dict[str, Any], dict[str, Any]]] = {
+    "mean shift": (
+        testing.assert_mean_shift_equivalent, (WRONG, POINTS), {"rtol": 1e-9},
+        {"denoiser": WRONG, "points": POINTS},
+    ),
+    "mean shift at given queries": (
+        testing.assert_mean_shift_equivalent, (WRONG, POINTS, POINTS.points + 0.1, 0.3), {},
+        {"denoiser": WRONG, "points": POINTS},
+    ),
+    "mean shift in 40 dimensions": (
+        testing.assert_mean_shift_equivalent, (_faults.Bandwidth(MANY), MANY), {"seed": 3},
+        {"denoiser": _faults.Bandwidth(MANY), "points": MANY},
+    ),
+    "mean shift in 40 dimensions, given": (
+        testing.assert_mean_shift_equivalent,
+        (_faults.Drift(MANY), MANY, MANY.points[:4] + 1, 5.0), {},
+        {"denoiser": _faults.Drift(MANY), "points": MANY, "x": MANY.points[:4] + 1, "sigma": 5.0},
+    ),
+    "a batch": (
+        testing.assert_denoiser_consistent,
+        (DENOISERS["one maximum for the batch"](POINTS), POINTS), {"skip": "dtype"},
+        {"denoiser": DENOISERS["one maximum for the batch"](POINTS), "points": POINTS},
+    ),
+    "a method": (
+        testing.assert_denoiser_consistent, (_faults.SampleCovariance(POINTS),), {},
+        {"denoiser": _faults.SampleCovariance(POINTS)},
+    ),
+    "ascent": (
+        testing.assert_likelihood_ascends, (_faults.Drift(POINTS), POINTS), {"at_least": 0.99},
+        {"denoiser": _faults.Drift(POINTS), "points": POINTS},
+    ),
+    "ascent of one's own density": (
+        testing.assert_likelihood_ascends, (an.OptimalDenoiser(POINTS), POINTS),
+        {"log_prob": lambda x, s: -an.OptimalDenoiser(POINTS).log_prob(x, s)},
+        {
+            "denoiser": an.OptimalDenoiser(POINTS), "points": POINTS,
+            "log_prob": lambda x, s: -an.OptimalDenoiser(POINTS).log_prob(x, s),
+        },
+    ),
+    "hull": (
+        testing.assert_in_hull, (POINTS.points * 1.001, POINTS), {}, {"points": POINTS},
+    ),
+    "hull in 40 dimensions": (
+        testing.assert_in_hull, (MANY.points * 1.001, MANY), {"exact": True},
+        {"points": MANY, "outputs": MANY.points * 1.001},
+    ),
+    "equivariance": (
+        testing.assert_equivariant, (DENOISERS["weights ignored"], POINTS), {},
+        {"build": DENOISERS["weights ignored"], "points": POINTS},
+    ),
+    "order": (
+        testing.assert_order, (_euler, 2), {"seed": 3}, {"sampler": _euler},
+    ),
+    "exact flow": (
+        testing.assert_matches_exact_flow, (_noise_kept, POINTS), {"rtol": 1e-3},
+        {"sampler": _noise_kept, "points": POINTS},
+    ),
+    "straightness": (
+        testing.assert_quasi_linear, (exact("moons"),), {"bound": 1e-4},
+        {"trajectory": exact("moons")},
+    ),
+    "straightness of states": (
+        testing.assert_quasi_linear, (exact("moons").states,), {"bound": 1e-4},
+        {"trajectory": exact("moons").states},
+    ),
+    "collapse": (
+        testing.assert_collapses, (_early(1.0), data("moons")), {},
+        {"trajectory": _early(1.0), "points": data("moons")},
+    ),
+    "collapse of final states": (
+        testing.assert_collapses, (_early(1.0).final, data("moons")), {"sigma": 1e-3},
+        {"points": data("moons")},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_messages_say_it_all_and_reproduce(name: str) -> None:
+    assertion, args, options, scope = CASES[name]
+    with pytest.raises(AssertionError) as caught:
+        assertion(*args, **options)
+    message = str(caught.value)
+    assert message.startswith(f"analytic.testing.{assertion.__name__} fails\n")
+    for word in ("claim:", "worst:", "measured:", "bound:", "to reproduce:"):
+        assert word in message
+    measured, bound = (
+        float(re.search(rf"{word}: +([\d.e+-]+|inf|nan)", message)[1])  # type: ignore[index]
+        for word in ("measured", "bound")
+    )
+    if assertion is testing.assert_order:
+        assert measured < bound - 0.5
+        assert "\n    gaussian" in message
+        assert "slope" in message
+    elif name != "collapse of final states":
+        assert measured > bound
+    hidden = [
+        frame.frame.raw
+        for frame in caught.traceback[1:]
+        if "analytic" in str(frame.path) and "testing" in str(frame.path)
+    ]
+    assert hidden
+    assert all(frame.f_locals.get("__tracebackhide__") for frame in hidden)
+
+    code = "\n".join(line[4:] for line in message.split("to reproduce:\n")[1].splitlines())
+    with pytest.raises(AssertionError) as again:
+        exec(code, dict(scope))
+    assert str(again.value).startswith(f"analytic.testing.{assertion.__name__} fails\n")
+    claims = [re.search(r"claim: +(\w+ \w+)", str(each.value))[1] for each in (caught, again)]  # type: ignore[index]
+    assert claims[0] == claims[1]
+
+
+def test_one_query_is_named_where_one_is_enough() -> None:
+    """And the batch where it takes the batch."""
+    with pytest.raises(AssertionError) as alone:
+        testing.assert_mean_shift_equivalent(WRONG, POINTS)
+    assert re.search(r"\n    x = \[\[[^,]+, [^,]+\]\]\n", str(alone.value))
+    assert "count=" not in str(alone.value)
+    with pytest.raises(AssertionError, match="passes alone") as batch:
+        testing.assert_denoiser_consistent(
+            DENOISERS["one maximum for the batch"](POINTS), POINTS, count=20, seed=4
+        )
+    assert "(denoiser, points, count=20, seed=4)" in str(batch.value)
+
+
+def test_the_worst_row_is_the_worst() -> None:
+    x = np.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.1]])
+
+    def wrong(x: Any, sigma: Any) -> Any:
+        off = np.array([0.0, 1e-3, 1e-5])[: len(x), None]
+        return an.OptimalDenoiser(POINTS)(x, sigma) + off
+
+    with pytest.raises(AssertionError) as caught:
+        testing.assert_mean_shift_equivalent(wrong, POINTS, x, [1.0, 2.0, 3.0])
+    assert "row 1 of 3, σ = 2.0, x = [0.3, 0.4]" in str(caught.value)
+    assert "2 of 3" in str(caught.value)
+
+
+# Single assertions
+
+
+def test_seeds_are_explicit() -> None:
+    """The same seed draws the same queries, another one others."""
+    seen: list[np.ndarray] = []
+
+    def watching(x: Any, sigma: Any) -> Any:
+        seen.append(np.array(x))
+        return an.OptimalDenoiser(POINTS)(x, sigma)
+
+    for seed in (0, 0, 1):
+        testing.assert_mean_shift_equivalent(watching, POINTS, seed=seed)
+    assert np.array_equal(seen[0], seen[1])
+    assert not np.array_equal(seen[0], seen[2])
+    testing.assert_mean_shift_equivalent(watching, POINTS, sigma=0.3, count=5)
+    assert seen[-1].shape == (5, 2)
+
+
+def test_a_rounded_model_states_its_tolerance() -> None:
+    model = DENOISERS["outputs in float32"](POINTS)
+    testing.assert_mean_shift_equivalent(model, POINTS, rtol=1e-6)
+    testing.assert_equivariant(DENOISERS["outputs in float32"], POINTS, rtol=1e-5)
+    testing.assert_in_hull(_outputs(DENOISERS["outputs in float32"]), POINTS, rtol=1e-6)
+
+
+def test_names_of_what_is_broken() -> None:
+    """Each planted fault is found by the check that is made for it."""
+    for fault, check in {
+        "a batch axis too many": "shape", "NaN at small σ": "finite", "x is overwritten": "inputs",
+        "one buffer for all calls": "buffer", "noise of 1e-12": "deterministic",
+        "a scalar σ is squared": "scalar", "mean σ of the batch": "rows",
+        "rows by level": "rows", "remainder of the batch lost": "rows",
+        "(D,) is returned as it is": "single", "always float64": "dtype",
+        "float32 queries halved": "float32", "score's sign": "score",
+        "log p a hundredth steep": "log_prob", "jvp over N - 1": "jvp",
+        "Jacobian's diagonal": "jacobian", "∂D/∂log σ for ∂D/∂σ": "sigma_derivative",
+    }.items():  # fmt: skip
+        with pytest.raises(AssertionError, match=rf"claim: +{check}"):
+            testing.assert_denoiser_consistent(DENOISERS[fault](POINTS), POINTS)
+        if check in ("shape", "finite"):  # nothing else makes sense of it
+            continue
+        testing.assert_denoiser_consistent(DENOISERS[fault](POINTS), POINTS, skip=check)
+    for fault, transform in {
+        "built on centred data": "translation",
+        "a share of σ stays in e_1": "rotation",
+        "first point left out": "permutation",
+        "σ of unit data": "scaling",
+        "weights ignored": "split points",
+    }.items():
+        with pytest.raises(AssertionError, match=rf"claim: +{transform}"):
+            testing.assert_equivariant(
+                DENOISERS[fault], POINTS,
+                skip=[] if transform != "scaling" else ["translation", "rotation", "permutation"],
+            )  # fmt: skip
+
+
+def test_likelihood_is_asked_where_theory_speaks() -> None:
+    """Out of the ball only a share is asked for; inside it a fall is never excused."""
+    wrong = DENOISERS["steps 2.2 times as far"](POINTS)
+    with pytest.raises(AssertionError, match="outside the ball"):
+        testing.assert_likelihood_ascends(wrong, POINTS)
+    testing.assert_likelihood_ascends(wrong, POINTS, steps=[0.3])
+    testing.assert_likelihood_ascends(wrong, POINTS, at_least=0.0)
+    # twice as far is on the ball's edge, where theory still speaks
+    edge = _faults.Overrelaxed(an.OptimalDenoiser(POINTS), factor=2 - 1e-9)
+    testing.assert_likelihood_ascends(edge, POINTS)
+    with pytest.raises(AssertionError, match="in the ball"):
+        testing.assert_likelihood_ascends(
+            an.OptimalDenoiser(POINTS),
+            POINTS,
+            at_least=0.0,
+            log_prob=lambda x, s: -an.OptimalDenoiser(POINTS).log_prob(x, s),
+        )
+
+
+def test_folklore_is_not_asserted() -> None:
+    """log p falls along the flow at ±1, x = 0.01, σ = 0.5 (A4); at one σ the step climbs."""
+    pair = an.PointSet([[1.0], [-1.0]])
+    testing.assert_likelihood_ascends(an.OptimalDenoiser(pair), pair, [[0.01]], 0.5)
+
+
+def test_distances_from_hulls() -> None:
+    """Against distances known by construction, and linear programming."""
+    from scipy.optimize import linprog
+
+    square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.5, 0.5]])
+    for y, distance in (
+        ([0.3, 0.7], 0.0), ([2.0, 0.5], 1.0), ([2.0, 2.0], np.sqrt(2)), ([0.5, -1e-9], 1e-9),
+        ([1.0, 1.0], 0.0), ([0.5, 0.0], 0.0),
+    ):  # fmt: skip
+        found = gap(np.array(y), square)
+        assert found.least == pytest.approx(distance, rel=1e-6, abs=1e-15)
+        assert found.most == pytest.approx(distance, rel=1e-6, abs=1e-14)
+    rng = np.random.default_rng(0)
+    inside = 0
+    for dim, count in ((1, 4), (2, 6), (3, 8), (6, 30)):
+        rows = rng.standard_normal((count, dim))
+        for _ in range(20):
+            y = 0.6 * rng.standard_normal(dim)
+            found = gap(y, rows)
+            equal = np.vstack([rows.T, np.ones(count)])
+            program = linprog(np.zeros(count), A_eq=equal, b_eq=np.append(y, 1.0))
+            assert (found.least > 0) == (program.status == 2)
+            assert found.most - found.least <= 1e-12 * np.abs(rows).max()
+            inside += found.least == 0
+    assert 20 <= inside <= 60
+
+
+def test_a_hull_needs_the_exact_search() -> None:
+    """Just outside of a face of a simplex, where random half-spaces and that of the mean miss."""
+    dim = 12
+    points = an.PointSet(np.eye(dim))
+    y = np.full(dim, 1 / dim)
+    y[0], y[1] = -1e-4, y[1] + 1 / dim + 1e-4
+    testing.assert_in_hull(y, points, exact=False)
+    with pytest.raises(AssertionError, match="the hull searched"):
+        testing.assert_in_hull(y, points)
+
+
+def test_rows_that_are_not_finite_fail() -> None:
+    with pytest.raises(AssertionError, match="row 1 of 2"):
+        testing.assert_in_hull([[0.0, 0.0], [np.nan, 0.0]], POINTS, rtol=10.0)
+    with pytest.raises(AssertionError, match="row 1 of 2"):
+        testing.assert_collapses([POINTS.points[0], [np.nan, 0.0]], POINTS)
+
+
+def test_a_jump_to_zero_is_certified_where_it_jumps_from() -> None:
+    points = data("moons")
+    D = an.OptimalDenoiser(points)
+    late, early = ([*an.grids.polynomial(18, 80.0, low), 0.0] for low in (0.002, 0.5))
+    x = exact("moons").states[0]
+    testing.assert_collapses(an.sample(D, x, late, solver="heun"), points)
+    with pytest.raises(AssertionError):
+        testing.assert_collapses(an.sample(D, x, early, solver="heun"), points)
+    # between two points, yet near enough to one for a loose bound
+    pair = an.PointSet([[1.0], [-1.0]])
+    testing.assert_collapses([[0.0]], pair, sigma=0.5, certified=False)
+    with pytest.raises(AssertionError, match="certified at σ = 0.5"):
+        testing.assert_collapses([[0.0]], pair, sigma=0.5)
+
+
+def test_the_quasi_linear_bound_is_the_theorem() -> None:
+    """A path of two steps through outputs a diameter apart comes within a factor of two of it."""
+    outputs = np.array([[[0.0, 1.0]], [[0.0, -1.0]], [[0.0, -1.0]]])
+    sigmas, x = np.array([100.0, 50.0, 0.0]), [np.array([[100.0, 0.0]])]
+    for k in range(2):
+        share = sigmas[k + 1] / sigmas[k]
+        x.append(share * x[-1] + (1 - share) * outputs[k])
+    zeros = np.zeros(1, dtype=np.int64)
+    run = an.Trajectory(sigmas, np.stack(x), outputs, zeros, np.zeros(1), zeros)
+    testing.assert_quasi_linear(run)
+    with pytest.raises(AssertionError, match="σ = 50"):
+        testing.assert_quasi_linear(replace(run, denoised=outputs / 2.5))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: testing.assert_mean_shift_equivalent(3, POINTS), TypeError, "denoiser: got 3"),
+        (lambda: testing.assert_mean_shift_equivalent(WRONG, "x"), TypeError, "points"),
+        (lambda: testing.assert_mean_shift_equivalent(WRONG, POINTS, [[1.0]], 1.0), ValueError, "x"),
+        (lambda: testing.assert_mean_shift_equivalent(WRONG, POINTS, [[1.0, 2]]), ValueError, "sigma"),
+        (lambda: testing.assert_mean_shift_equivalent(WRONG, POINTS, sigma=-1.0), ValueError, "sigma"),
+        (lambda: testing.assert_mean_shift_equivalent(WRONG, POINTS, np.ones((0, 2)), 1), ValueError, "x"),
+        (lambda: testing.assert_mean_shift_equivalent(WRONG, POINTS, count=0), ValueError, "count"),
+        (lambda: testing.assert_mean_shift_equivalent(WRONG, POINTS, rtol="a"), TypeError, "rtol"),
+        (lambda: testing.assert_mean_shift_equivalent(WRONG, POINTS, seed=-1), ValueError, "seed"),
+        (lambda: testing.assert_denoiser_consistent(np.sin), ValueError, "points_or_dim"),
+        (lambda: testing.assert_denoiser_consistent(WRONG, 2, skip="score,jvp"), ValueError, "skip"),
+        (lambda: testing.assert_denoiser_consistent(WRONG, 2, dtypes=()), ValueError, "dtypes"),
+        (lambda: testing.assert_likelihood_ascends(WRONG, POINTS, at_least=2), ValueError, "at_least"),
+        (lambda: testing.assert_likelihood_ascends(WRONG, POINTS, steps=[]), ValueError, "steps"),
+        (lambda: testing.assert_likelihood_ascends(WRONG, POINTS, log_prob=3), TypeError, "log_prob"),
+        (lambda: testing.assert_in_hull([[1.0]], POINTS), ValueError, "outputs"),
+        (lambda: testing.assert_in_hull([1.0, 2.0], POINTS, exact=1), TypeError, "exact"),
+        (lambda: testing.assert_equivariant(3, POINTS), TypeError, "build"),
+        (lambda: testing.assert_equivariant(an.OptimalDenoiser, POINTS, skip="turn"), ValueError, "skip"),
+        (lambda: testing.assert_quasi_linear(np.ones((2, 1, 2))), ValueError, "trajectory"),
+        (lambda: testing.assert_quasi_linear([1.0, 2.0]), ValueError, "trajectory"),
+        (lambda: testing.assert_quasi_linear(exact("moons"), bound=-1), ValueError, "bound"),
+        (lambda: testing.assert_quasi_linear(exact("moons"), points=[[1.0]]), ValueError, "points"),
+        (lambda: testing.assert_collapses(exact("moons"), POINTS, sigma=0.1), ValueError, "sigma"),
+        (lambda: testing.assert_collapses([[1.0]], POINTS), ValueError, "trajectory"),
+        (lambda: testing.assert_order("heun", 0), ValueError, "p"),
+        (lambda: testing.assert_order("hun", 2), ValueError, "solver"),
+        (lambda: testing.assert_order("heun", 2, sizes=[4, 8]), ValueError, "sizes"),
+        (lambda: testing.assert_order("heun", 2, exactly=1), TypeError, "exactly"),
+        (lambda: testing.assert_matches_exact_flow("heun", np.sin), ValueError, "x"),
+        (lambda: testing.assert_matches_exact_flow("heun", POINTS, sigmas=[1, 2]), ValueError, "sigmas"),
+        (lambda: testing.assert_matches_exact_flow("heun", POINTS, atol=-1), ValueError, "atol"),
+    ],
+)  # fmt: skip
+def test_bad_arguments_are_named(
+    call: Callable[[], None], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=rf"^{words}"):
+        call()
+
+
+def test_reach_of_the_package() -> None:
+    assert an.testing is testing
+    for name in testing.__all__:
+        assert getattr(an.testing, name).__doc__.startswith("Assert that")
 
 
 if __name__ == "__main__":

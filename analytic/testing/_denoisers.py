@@ -247,8 +247,9 @@ def assert_in_hull(
     }
     line = [f"y = {[float(value) for value in rows[k]]!r}", "y, points"]
     if data.dim > 24:
-        line = [f"y = outputs[{np.unravel_index(k, np.shape(given)[:-1] or (1,))!r}]", "y, points"]
+        line = [f"y = np.reshape(outputs, (-1, {data.dim}))[{k}]", "y, points"]
     code = [
+        *(["import numpy as np"] if data.dim > 24 else []),
         "import analytic as an",
         line[0].replace("nan", "float('nan')").replace("inf", "float('inf')"),
         f"an.testing.assert_in_hull({line[1]}"

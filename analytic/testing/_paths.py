@@ -192,9 +192,9 @@ def assert_collapses(
         k = int(np.flatnonzero(wrong)[0])
         other = "" if not fine[k] else f"certified is point {int(index[k])}"
         claim = f"ends are certified {words} (D1)"
-        meaning = "distance from the nearest data point, but without a certificate"
-        place = run, k, final, data, nearest
-        _refuse_end(place, claim, away[k], limit, meaning, int(wrong.sum()), kept, other)
+        other = f"{away[k]:.4g} from it, {other or 'without a certificate'}"
+        place, count = (run, k, final, data, nearest), int(wrong.sum())
+        _refuse_end(place, claim, count, 0.0, "ends without one", count, kept, other)
 
 
 def _refuse_end(
