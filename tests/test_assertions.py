@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -137,7 +138,6 @@ ORDERS = {
     "heun": 2,
     "dpmpp_2m": 2,
     "rk4": 4,
-    "unipc": 3,
 }
 
 
@@ -159,7 +159,7 @@ def test_a_foreign_sampler_of_trajectories_passes() -> None:
 
     testing.assert_order(mine, 2)
     testing.assert_matches_exact_flow(mine, data("moons"), all_states=True)
-    testing.assert_matches_exact_flow(mine, CLOSED["gaussian"], rtol=1e-3, atol=2e-3)
+    testing.assert_matches_exact_flow(mine, CLOSED["gaussian"], rtol=2e-3, atol=5e-3)
 
 
 # Planted faults
@@ -212,7 +212,8 @@ class _Noisy:
         self.inner, self.rng = an.OptimalDenoiser(points), np.random.default_rng(0)
 
     def __call__(self, x: Any, sigma: Any) -> Any:
-        return self.inner(x, sigma) + 1e-12 * self.rng.standard_normal(np.shape(x))
+        out = self.inner(x, sigma)
+        return (out * (1 + 1e-12 * self.rng.standard_normal(out.shape))).astype(out.dtype)
 
 
 def _nan(D: Any, x: Any, sigma: Any) -> Any:
@@ -254,10 +255,10 @@ def _single(D: Any, x: Any, sigma: Any) -> Any:
 
 
 def _half(D: Any, x: Any, sigma: Any) -> Any:
-    """float32 queries are worked on in float16."""
+    """float32 queries are worked on in bfloat16."""
     if np.asarray(x).dtype == np.float64:
         return D(x, sigma)
-    return D(np.asarray(x).astype(np.float16).astype(np.float32), sigma)
+    return D((np.array(x).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32), sigma)
 
 
 def _mutant(make: Callable[[an.PointSet], Any]) -> Build:
@@ -326,7 +327,7 @@ def _log_prob_without_half(x: Any, sigma: Any) -> Any:
 
 
 def _euler(D: Any, x: Any, sigmas: Any) -> Any:
-    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, t in itertools.pairwise(sigmas):
         x = x + (t - s) / s * (x - D(x, s))
     return x
 
@@ -661,7 +662,7 @@ def test_messages_say_it_all_and_reproduce(name: str) -> None:
     with pytest.raises(AssertionError) as again:
         exec(code, dict(scope))
     assert str(again.value).startswith(f"analytic.testing.{assertion.__name__} fails\n")
-    claims = [re.search(r"claim: +(\w+ \w+)", str(each.value))[1] for each in (caught, again)]  # type: ignore[index]
+    claims = [re.search(r"claim: +(\w+)", str(each.value))[1] for each in (caught, again)]  # type: ignore[index]
     assert claims[0] == claims[1]
 
 
@@ -673,7 +674,7 @@ def test_one_query_is_named_where_one_is_enough() -> None:
     assert "count=" not in str(alone.value)
     with pytest.raises(AssertionError, match="passes alone") as batch:
         testing.assert_denoiser_consistent(
-            DENOISERS["one maximum for the batch"](POINTS), POINTS, count=20, seed=4
+            DENOISERS["remainder of the batch lost"](POINTS), POINTS, count=20, seed=4
         )
     assert "(denoiser, points, count=20, seed=4)" in str(batch.value)
 
@@ -829,7 +830,7 @@ def test_a_jump_to_zero_is_certified_where_it_jumps_from() -> None:
     # between two points, yet near enough to one for a loose bound
     pair = an.PointSet([[1.0], [-1.0]])
     testing.assert_collapses([[0.0]], pair, sigma=0.5, certified=False)
-    with pytest.raises(AssertionError, match="certified at σ = 0.5"):
+    with pytest.raises(AssertionError, match=r"certified at σ = 0\.5"):
         testing.assert_collapses([[0.0]], pair, sigma=0.5)
 
 
@@ -847,41 +848,53 @@ def test_the_quasi_linear_bound_is_the_theorem() -> None:
         testing.assert_quasi_linear(replace(run, denoised=outputs / 2.5))
 
 
+# short names for the table
+mean_shift = testing.assert_mean_shift_equivalent
+ascends = testing.assert_likelihood_ascends
+consistent = testing.assert_denoiser_consistent
+exact_flow = testing.assert_matches_exact_flow
+in_hull = testing.assert_in_hull
+equivariant = testing.assert_equivariant
+quasi_linear = testing.assert_quasi_linear
+collapses = testing.assert_collapses
+order = testing.assert_order
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: testing.assert_mean_shift_equivalent(3, POINTS), TypeError, "denoiser: got 3"),
-        (lambda: testing.assert_mean_shift_equivalent(WRONG, "x"), TypeError, "points"),
-        (lambda: testing.assert_mean_shift_equivalent(WRONG, POINTS, [[1.0]], 1.0), ValueError, "x"),
-        (lambda: testing.assert_mean_shift_equivalent(WRONG, POINTS, [[1.0, 2]]), ValueError, "sigma"),
-        (lambda: testing.assert_mean_shift_equivalent(WRONG, POINTS, sigma=-1.0), ValueError, "sigma"),
-        (lambda: testing.assert_mean_shift_equivalent(WRONG, POINTS, np.ones((0, 2)), 1), ValueError, "x"),
-        (lambda: testing.assert_mean_shift_equivalent(WRONG, POINTS, count=0), ValueError, "count"),
-        (lambda: testing.assert_mean_shift_equivalent(WRONG, POINTS, rtol="a"), TypeError, "rtol"),
-        (lambda: testing.assert_mean_shift_equivalent(WRONG, POINTS, seed=-1), ValueError, "seed"),
-        (lambda: testing.assert_denoiser_consistent(np.sin), ValueError, "points_or_dim"),
-        (lambda: testing.assert_denoiser_consistent(WRONG, 2, skip="score,jvp"), ValueError, "skip"),
-        (lambda: testing.assert_denoiser_consistent(WRONG, 2, dtypes=()), ValueError, "dtypes"),
-        (lambda: testing.assert_likelihood_ascends(WRONG, POINTS, at_least=2), ValueError, "at_least"),
-        (lambda: testing.assert_likelihood_ascends(WRONG, POINTS, steps=[]), ValueError, "steps"),
-        (lambda: testing.assert_likelihood_ascends(WRONG, POINTS, log_prob=3), TypeError, "log_prob"),
-        (lambda: testing.assert_in_hull([[1.0]], POINTS), ValueError, "outputs"),
-        (lambda: testing.assert_in_hull([1.0, 2.0], POINTS, exact=1), TypeError, "exact"),
-        (lambda: testing.assert_equivariant(3, POINTS), TypeError, "build"),
-        (lambda: testing.assert_equivariant(an.OptimalDenoiser, POINTS, skip="turn"), ValueError, "skip"),
-        (lambda: testing.assert_quasi_linear(np.ones((2, 1, 2))), ValueError, "trajectory"),
-        (lambda: testing.assert_quasi_linear([1.0, 2.0]), ValueError, "trajectory"),
-        (lambda: testing.assert_quasi_linear(exact("moons"), bound=-1), ValueError, "bound"),
-        (lambda: testing.assert_quasi_linear(exact("moons"), points=[[1.0]]), ValueError, "points"),
-        (lambda: testing.assert_collapses(exact("moons"), POINTS, sigma=0.1), ValueError, "sigma"),
-        (lambda: testing.assert_collapses([[1.0]], POINTS), ValueError, "trajectory"),
-        (lambda: testing.assert_order("heun", 0), ValueError, "p"),
-        (lambda: testing.assert_order("hun", 2), ValueError, "solver"),
-        (lambda: testing.assert_order("heun", 2, sizes=[4, 8]), ValueError, "sizes"),
-        (lambda: testing.assert_order("heun", 2, exactly=1), TypeError, "exactly"),
-        (lambda: testing.assert_matches_exact_flow("heun", np.sin), ValueError, "x"),
-        (lambda: testing.assert_matches_exact_flow("heun", POINTS, sigmas=[1, 2]), ValueError, "sigmas"),
-        (lambda: testing.assert_matches_exact_flow("heun", POINTS, atol=-1), ValueError, "atol"),
+        (lambda: mean_shift(3, POINTS), TypeError, "denoiser: got 3"),
+        (lambda: mean_shift(WRONG, "x"), TypeError, "points"),
+        (lambda: mean_shift(WRONG, POINTS, [[1.0]], 1.0), ValueError, "x"),
+        (lambda: mean_shift(WRONG, POINTS, [[1.0, 2]]), ValueError, "sigma"),
+        (lambda: mean_shift(WRONG, POINTS, sigma=-1.0), ValueError, "sigma"),
+        (lambda: mean_shift(WRONG, POINTS, np.ones((0, 2)), 1), ValueError, "x"),
+        (lambda: mean_shift(WRONG, POINTS, count=0), ValueError, "count"),
+        (lambda: mean_shift(WRONG, POINTS, rtol="a"), TypeError, "rtol"),
+        (lambda: mean_shift(WRONG, POINTS, seed=-1), ValueError, "seed"),
+        (lambda: consistent(np.sin), ValueError, "points_or_dim"),
+        (lambda: consistent(WRONG, 2, skip="score,jvp"), ValueError, "skip"),
+        (lambda: consistent(WRONG, 2, dtypes=()), ValueError, "dtypes"),
+        (lambda: ascends(WRONG, POINTS, at_least=2), ValueError, "at_least"),
+        (lambda: ascends(WRONG, POINTS, steps=[]), ValueError, "steps"),
+        (lambda: ascends(WRONG, POINTS, log_prob=3), TypeError, "log_prob"),
+        (lambda: in_hull([[1.0]], POINTS), ValueError, "outputs"),
+        (lambda: in_hull([1.0, 2.0], POINTS, exact=1), TypeError, "exact"),
+        (lambda: equivariant(3, POINTS), TypeError, "build"),
+        (lambda: equivariant(an.OptimalDenoiser, POINTS, skip="turn"), ValueError, "skip"),
+        (lambda: quasi_linear(np.ones((2, 1, 2))), ValueError, "trajectory"),
+        (lambda: quasi_linear([1.0, 2.0]), ValueError, "trajectory"),
+        (lambda: quasi_linear(exact("moons"), bound=-1), ValueError, "bound"),
+        (lambda: quasi_linear(exact("moons"), points=[[1.0]]), ValueError, "points"),
+        (lambda: collapses(exact("moons"), POINTS, sigma=0.1), ValueError, "sigma"),
+        (lambda: collapses([[1.0]], POINTS), ValueError, "trajectory"),
+        (lambda: order("heun", 0), ValueError, "p"),
+        (lambda: order("hun", 2), ValueError, "solver"),
+        (lambda: order("heun", 2, sizes=[4, 8]), ValueError, "sizes"),
+        (lambda: order("heun", 2, exactly=1), TypeError, "exactly"),
+        (lambda: exact_flow("heun", np.sin), ValueError, "x"),
+        (lambda: exact_flow("heun", POINTS, sigmas=[1, 2]), ValueError, "sigmas"),
+        (lambda: exact_flow("heun", POINTS, atol=-1), ValueError, "atol"),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_named(
