@@ -23,6 +23,7 @@ from . import (
     learned,
     plotting,
     solvers,
+    testing,
 )
 from .audit import Audit, audit
 from .basins import basins
@@ -89,5 +90,6 @@ __all__ = [
     "plotting",
     "sample",
     "solvers",
+    "testing",
     "verify",
 ]
