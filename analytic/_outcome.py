@@ -27,11 +27,7 @@ class Status(StrEnum):
 
 def where(path: Any, argument: str = "path") -> Path:
     """A path to a file in a folder that is there."""
-    if not isinstance(path, (str, os.PathLike)):
-        _check.fail(
-            argument, _check.show(path), "a path", "pass a string or a pathlib.Path", TypeError
-        )
-    target = Path(path)
+    target = _check.path(path, argument)
     if not target.parent.is_dir() or target.is_dir():
         _check.fail(argument, repr(str(path)), "a file in an existing folder", "make the folder")
     return target
@@ -39,7 +35,7 @@ def where(path: Any, argument: str = "path") -> Path:
 
 def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file through a temporary one beside it, so that it is never seen half-written."""
-    target = Path(path)
+    target = where(path)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
