@@ -6,7 +6,6 @@ of them as can be given something bad. Good calls are tiny, and most denoise in 
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import inspect
 import shutil
@@ -20,11 +19,10 @@ import numpy as np
 
 import analytic as an
 from analytic import exact, gallery, peers, plotting
-from analytic.gallery import Script
 from analytic.kernels import threads
 from analytic.report import Evidence
 
-__all__ = ["CALLS", "EXEMPT", "FOLDER", "ROOMS", "Call", "surface"]
+__all__ = ["CALLS", "EXEMPT", "FOLDER", "LEFT_OUT", "ROOMS", "Call", "surface"]
 
 
 class Call(NamedTuple):
@@ -60,16 +58,49 @@ ROOMS = (
 """Modules whose `__all__` is public."""
 
 EXEMPT = {
-    # results are made here, and only read by others: their methods are in the table
     **dict.fromkeys(
-        ("Audit", "Comparison", "Report", "Verdict", "claims.Verdict", "claims.Evidence"), "result"
+        (
+            "Audit", "Trajectory", "Comparison", "Report", "Verdict", "distill.Ends", "distill.Halving",
+            "distill.Teacher", "collapse.Certificate", "collapse.Perplexity", "collapse.Scales",
+            "geometry.Boomerang", "geometry.Frame", "geometry.Frenet", "geometry.Spectrum",
+            "plotting.Row", "plotting.Look", "learned.TorchDenoiser", "learned.TrainedDenoiser",
+            "learned.RandomFeatureDenoiser", "learned.TrainedDenoiser.of", "gallery.Made",
+        ),
+        "a result: the library fills it in, and callers read it",
     ),
-    **dict.fromkeys(("collapse.Certificate", "collapse.Perplexity", "collapse.Scales"), "result"),
-    **dict.fromkeys(("distill.Ends", "distill.Halving", "distill.Teacher"), "result"),
-    **dict.fromkeys(("geometry.Boomerang", "geometry.Frame", "geometry.Frenet"), "result"),
-    **dict.fromkeys(("geometry.Spectrum", "plotting.Row", "plotting.Look"), "result"),
-    **dict.fromkeys(("learned.TorchDenoiser", "learned.TrainedDenoiser"), "result"),
+    **dict.fromkeys(
+        ("claims.Case", "claims.Claim", "claims.Subject", "solvers.Solver", "solvers.Node", "peers.Scheduler"),
+        "a record that only authors of a claim or a solver fill in",
+    ),
+    **dict.fromkeys(
+        (
+            "OptimalDenoiser.evaluate", "OptimalDenoiser.motion", "OptimalDenoiser.trap_sums",
+            "learned.TorchDenoiser.call", "solvers.euler_step", "solvers.Churn.level",
+            "claims.units", "threads.share",
+        ),
+        "for callers that have checked: it is called in inner loops",
+    ),
+    "Denoiser": "a protocol",
+    "Denoiser.__call__": "a protocol",
+    "gallery.Lab": "handed to a figure's script; it reads files that the library keeps",
+    "gallery.Script": "a file of a folder that `scripts` has found",
+    "gallery.Unfit": "an exception",
+    "learned.from_diffusers": "needs diffusers: see test_adapters",
+    "gallery.asked": "takes what argparse has parsed",
+    "gallery.main": "takes a command line: see the verbs",
+    "gallery.options": "takes an ArgumentParser",
+    "gallery.page": "takes what `make` returns",
+}  # fmt: skip
+"""What no table needs to hold, and why; with a class go its methods that are not in the table."""
+
+LEFT_OUT = {
+    "solvers.get": {"options"},
+    "peers.scheduler": {"options"},
+    "learned.as_denoiser": {"argument"},
+    "NoiseSchedule.levels": {"argument"},
+    "grids.validate": {"argument"},
 }
+"""Parameters without a row: open options, and what an error is to call its argument."""
 
 FOLDER = Path(tempfile.mkdtemp(prefix="analytic-calls-"))
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
@@ -94,7 +125,6 @@ STATES = np.stack([X, 0.75 * X + 0.1 * X**2, 0.5 * X, 0.4 * X, 0.3 * X + 0.01, 0
 SPACE = np.concatenate([STATES, STATES[..., :1]], axis=2)
 PATH = an.sample(G, X, SIGMAS)
 VP = an.NoiseSchedule.vp()
-CLAIM = an.claims.registry["A1"]
 
 
 def _core() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
@@ -161,7 +191,6 @@ def _core() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
             "sigma_max": 2.0, "sigma_min": 0.5, "progress": False, "resume": None, "model": None,
         },
     )  # fmt: skip
-    yield "Trajectory", an.Trajectory, vars(PATH)
     yield "Trajectory.select", PATH.select, {"rows": [0, 2]}
     yield "claims.explain", an.claims.explain, {"claim": "A1"}
     yield "claims.select", an.claims.select, {"claims": "A1,C*"}
@@ -182,6 +211,8 @@ def _core() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
     yield "Comparison.tables", compared.tables, {"rows": 2}
     yield "Comparison.to_csv", compared.to_csv, {"path": FOLDER / "compared.csv"}
     yield "Comparison.to_json", compared.to_json, {"path": FOLDER / "compared.json"}
+    empty = an.Audit("none", (), {}, 1.0, 0, {})
+    yield "Audit.to_json", empty.to_json, {"path": FOLDER / "audit.json"}
     yield "Basins.shares", an.basins(D, X, 1.0).shares, {"count": 4}
 
 
@@ -253,13 +284,12 @@ def _rooms() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
         "alpha_derivative": np.zeros_like, "sigma_derivative": np.ones_like, "level": np.asarray,
         "time": np.asarray, "scale": np.ones_like, "t_min": 0.0, "t_max": 80.0,
     }  # fmt: skip
-    yield "NoiseSchedule.levels", VP.levels, {"sigma": SIGMAS, "argument": "sigma"}
+    yield "NoiseSchedule.levels", VP.levels, {"sigma": SIGMAS}
     yield "NoiseSchedule.from_ve", VP.from_ve, {"x_hat": X, "sigma": 0.5}
     yield "NoiseSchedule.to_ve", VP.to_ve, {"x": X, "t": 0.5}
     yield "NoiseSchedule.velocity", VP.velocity, {"x": X, "denoised": 0.5 * X, "t": 0.5}
     cert = an.certificate(D, X, 0.1)
     yield "collapse.Certificate.tail", cert.tail, {"sigma": 0.01}
-    yield "collapse.certificate", an.collapse.certificate, {"denoiser": D, "x": X, "sigma": 0.1}
     yield "collapse.entropy_bound", an.collapse.entropy_bound, {"points": SET, "sigmas": SIGMAS}
     yield (
         "collapse.perplexity",
@@ -308,7 +338,6 @@ def _rooms() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
     yield "exact.quantile_flow", exact.quantile_flow, {"points": LINE, **line}
     yield "exact.quantile_gain", exact.quantile_gain, {"points": LINE, "y": X[:, :1] / 2, **line}
     yield "exact.two_point_flow", exact.two_point_flow, {"points": POINTS[:2], **leap}
-    lab = {"denoiser": D}
     yield "geometry.align", an.geometry.align, {"paths": STATES, "reference": STATES[:, 0]}
     yield "geometry.cosines", an.geometry.cosines, {"a": X, "b": X[::-1]}
     for name in ("boomerang", "chord", "deviation", "magnitudes", "pca_spectrum"):
@@ -344,7 +373,7 @@ def _rooms() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
     yield "grids.noise_range", an.grids.noise_range, {
         "points": SET, "sigma_max": 2.0, "sigma_min": 0.5
     }  # fmt: skip
-    yield "grids.validate", an.grids.validate, {"sigmas": SIGMAS, "argument": "sigmas"}
+    yield "grids.validate", an.grids.validate, {"sigmas": SIGMAS}
     pair = {"a": X, "b": X[::-1] + 1, "share": 0.5}
     for name in ("linear", "spherical", "variance_preserving"):
         yield f"latents.{name}", getattr(an.latents, name), pair
@@ -356,6 +385,7 @@ def _rooms() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
     yield "solvers.Churn", an.solvers.Churn, {
         "amount": 0.5, "low": 0.0, "high": 1.0, "inflation": 1.0
     }  # fmt: skip
+    yield "gallery.image_shape", gallery.image_shape, {"data": SET}
     yield "gallery.scripts", gallery.scripts, {"names": (), "folder": None}
     yield "gallery.make", gallery.make, {
         "names": [gallery.scripts()[0].name], "data": ["two_moons"], "out": FOLDER / "out",
@@ -495,7 +525,7 @@ def _torch() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
     ), {"x": X, "sigma": 0.5}  # fmt: skip
     yield "learned.as_denoiser", learned.as_denoiser, {
         "thing": G, "schedule": None, "shape": None, "layout": "hwc", **told, "batch": None,
-        "dim": 2, "argument": "thing",
+        "dim": 2,
     }  # fmt: skip
     yield "learned.as_edm", learned.as_edm, {
         "denoiser": G, **layout, "sigma_min": 0.1, "sigma_max": 2.0
@@ -527,3 +557,36 @@ def _table() -> dict[str, Call]:
 
 
 CALLS = _table()
+
+
+def surface() -> Iterator[tuple[str, set[str]]]:
+    """Names of everything public that takes arguments, with those."""
+    seen: set[int] = set()
+    for room in ROOMS:
+        prefix = "" if room is an else f"{room.__name__.rpartition('.')[2]}."
+        for name in room.__all__:
+            thing = getattr(room, name)
+            if isinstance(thing, types.ModuleType) or not callable(thing) or id(thing) in seen:
+                continue
+            seen.add(id(thing))
+            yield f"{prefix}{name}", _parameters(thing)
+            if inspect.isclass(thing):
+                yield from _methods(f"{prefix}{name}", thing)
+
+
+def _methods(name: str, thing: type) -> Iterator[tuple[str, set[str]]]:
+    for key in dir(thing):
+        found = inspect.getattr_static(thing, key)
+        plain = isinstance(found, types.FunctionType | staticmethod | classmethod)
+        if plain and (key == "__call__" or key[0] != "_"):
+            bound = 0 if isinstance(found, staticmethod | classmethod) else 1
+            given = _parameters(getattr(thing, key), bound)
+            if given:
+                yield f"{name}.{key}", given
+
+
+def _parameters(function: Callable[..., Any], bound: int = 0) -> set[str]:
+    try:
+        return set(list(inspect.signature(function).parameters)[bound:])
+    except (TypeError, ValueError):
+        return set()

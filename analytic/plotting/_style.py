@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import textwrap
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -214,11 +214,12 @@ def looks_by(labels: Collection[str], looks: Any) -> dict[str, Look]:
     return looks_of(labels) | given
 
 
-def looks_of(labels: Collection[str], bounds: Container[str | None] = ()) -> dict[str, Look]:
+def looks_of(labels: Collection[str], bounds: Collection[str | None] = ()) -> dict[str, Look]:
     """One look per label: by its role if it has one, else the next free one."""
     labels = _check.words(labels if not isinstance(labels, Mapping) else list(labels), "labels")
-    if isinstance(bounds, str) or not isinstance(bounds, Container):
-        _check.fail("bounds", _check.show(bounds), "a list of labels", "name them", TypeError)
+    if not isinstance(bounds, Collection) or isinstance(bounds, (str, bytes)):
+        _check.fail("bounds", _check.show(bounds), "a list of labels", "put it into one", TypeError)
+    among = _check.words([each for each in bounds if each is not None], "bounds")
     roles = {label: look for label in labels for pattern, look in _ROLES if pattern.match(label)}
     # two solid lines could not be told apart in grey print
     solid = SAMPLING in roles.values()
@@ -226,7 +227,7 @@ def looks_of(labels: Collection[str], bounds: Container[str | None] = ()) -> dic
     result: dict[str, Look] = {}
     for label in labels:
         role = roles.get(label)
-        if label in bounds:
+        if label in among:
             result[label] = BOUND
         elif role is None or role in result.values():
             result[label] = next(others)

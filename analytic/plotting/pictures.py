@@ -37,6 +37,8 @@ def image_rows(
     """
     _check.mapping(rows, "rows")
     stacks = {label: _check.array(each, f"rows[{label!r}]") for label, each in rows.items()}
+    if not stacks:
+        _check.fail("rows", "none", "at least one", "name a stack of images")
     levels = _check.shaped(sigmas, "sigmas", (None,))
     ranges = {} if limits is None else _check.mapping(limits, "limits")
     for label, ends in ranges.items():

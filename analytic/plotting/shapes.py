@@ -46,7 +46,7 @@ def density_contours(
             f"({up.size}, {across.size})",
             "give one row per y and one column per x",
         )
-    drops = np.sort(_check.shaped(below, "below", (None,)))[::-1].tolist()
+    drops = np.unique(_check.shaped(below, "below", (None,)))[::-1].tolist()
     with canvas(ax, height=COLUMN) as axes:
         axes.contour(
             across,
