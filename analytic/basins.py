@@ -55,8 +55,10 @@ def basins(
     rtol, atol : tolerances of `analytic.integrate`. A state within some rtol |x| of a
         separatrix may be counted to the neighbour.
     """
+    _check.instance(denoiser, "denoiser", OptimalDenoiser, "only finite data have limits")
+    level = _check.number(sigma, "sigma", low=1e-300, high=_check.SIGMA_LIMIT)
     path = integrate(
-        denoiser, x, sigma, 0.0, rtol=rtol, atol=atol, save_at=(), estimate_error=False
+        denoiser, x, level, 0.0, rtol=rtol, atol=atol, save_at=(), estimate_error=False
     )
     assert path.collapse is not None
     return Basins(path.collapse.index, path.collapse.certified, path.collapse.sigma)

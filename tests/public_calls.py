@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import types
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,9 +34,7 @@ class Call(NamedTuple):
 
     def __call__(self, **changed: Any) -> Any:
         """The good call, with some arguments changed."""
-        given = {**self.given, **changed}
-        # before Python 3.14 what a method calls by position only has no name
-        return self.function(**given)
+        return self.function(**{**self.given, **changed})
 
 
 ROOMS = (
@@ -60,7 +59,8 @@ ROOMS = (
 EXEMPT = {
     **dict.fromkeys(
         (
-            "Audit", "Trajectory", "Comparison", "Report", "Verdict", "distill.Ends", "distill.Halving",
+            "Audit", "Trajectory", "Comparison", "Report", "Verdict", "distill.Ends",
+            "distill.Halving",
             "distill.Teacher", "collapse.Certificate", "collapse.Perplexity", "collapse.Scales",
             "geometry.Boomerang", "geometry.Frame", "geometry.Frenet", "geometry.Spectrum",
             "plotting.Row", "plotting.Look", "learned.TorchDenoiser", "learned.TrainedDenoiser",
@@ -69,7 +69,10 @@ EXEMPT = {
         "a result: the library fills it in, and callers read it",
     ),
     **dict.fromkeys(
-        ("claims.Case", "claims.Claim", "claims.Subject", "solvers.Solver", "solvers.Node", "peers.Scheduler"),
+        (
+            "claims.Case", "claims.Claim", "claims.Subject", "solvers.Solver", "solvers.Node",
+            "peers.Scheduler",
+        ),
         "a record that only authors of a claim or a solver fill in",
     ),
     **dict.fromkeys(
@@ -154,7 +157,8 @@ def _core() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
         an.decode,
         {
             "denoiser": G, "a": X, "b": X[::-1], "shares": 3, "how": "linear", "sigma_max": 2.0,
-            "sigma_min": 0.5, "rtol": 1e-3, "atol": 1e-6, "estimate_error": False, "tol": 1e-3, "sigmas": SIGMAS, "solver": "euler",
+            "sigma_min": 0.5, "rtol": 1e-3, "atol": 1e-6, "estimate_error": False, "tol": 1e-3,
+            "sigmas": SIGMAS, "solver": "euler",
         },
     )  # fmt: skip
     yield "encode", an.encode, {"denoiser": G, "x": X, **flow, **more, "progress": False}
@@ -476,7 +480,13 @@ def _drawing() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
         },
     }  # fmt: skip
     for name, given in calls.items():
-        yield f"plotting.{name}", getattr(plotting, name), given
+        drawn = getattr(plotting, name)
+        # a generator, which does nothing before it is asked
+        yield (
+            f"plotting.{name}",
+            (lambda **each: list(plotting.numbers(**each))) if name == "numbers" else drawn,
+            given,
+        )
 
     def within(manager: Callable[..., Any]) -> Callable[..., None]:
         def enter(**given: Any) -> None:
@@ -493,7 +503,10 @@ def _learned() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
     learned, rng = an.learned, np.random.default_rng(0)
     yield "learned.LogNormal", learned.LogNormal, {"mean": -1.2, "std": 1.2, "sigma_data": 1.0}
     yield "learned.LogUniform", learned.LogUniform, {"low": 1e-3, "high": 160.0}
-    for name, make in (("LogNormal", learned.LogNormal(sigma_data=1.0)), ("LogUniform", learned.LogUniform())):
+    for name, make in (
+        ("LogNormal", learned.LogNormal(sigma_data=1.0)),
+        ("LogUniform", learned.LogUniform()),
+    ):
         yield f"learned.{name}.__call__", make, {"rng": rng, "count": 2}
     yield "learned.RandomFeatureDenoiser.fit", learned.RandomFeatureDenoiser.fit, {
         "points": POINTS, "sigmas": SIGMAS, "n_features": 2, "ridge": 1e-8, "seed": 0,
@@ -507,7 +520,6 @@ def _learned() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
 
 
 def _torch() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
-    import torch
 
     learned = an.learned
     module = learned.to_torch(G, parameterization="x0", shape=2)
@@ -538,7 +550,8 @@ def _torch() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
     }  # fmt: skip
     yield "learned.train_mlp", learned.train_mlp, train
     yield "learned.train_conv", learned.train_conv, {
-        **train, "points": np.zeros((2, 16)) + [[1.0], [2.0]], "labels": False, "shape": (4, 4, 1),
+        **train, "points": np.ones((2, 16)) * np.array([[1.0], [2.0]]), "labels": False,
+        "shape": (4, 4, 1),
         "layout": "hwc",
     }  # fmt: skip
     trained = learned.train_mlp(SET, width=2, depth=1, steps=1, batch=2, labels=True, threads=None)
@@ -549,10 +562,8 @@ def _torch() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
 
 def _table() -> dict[str, Call]:
     rows = [*_core(), *_denoisers(), *_rooms(), *_drawing(), *_learned()]
-    try:
+    with suppress(ImportError):
         rows += _torch()
-    except ImportError:  # pragma: no cover - without torch
-        pass
     return {name: Call(function, given) for name, function, given in rows}
 
 

@@ -56,8 +56,9 @@ class LogUniform:
     high: float = 160.0
 
     def __post_init__(self) -> None:
-        low = _check.number(self.low, "low", low=0.0, open_low=True)
-        _check.number(self.high, "high", low=low, high=_check.SIGMA_LIMIT)
+        limit = _check.SIGMA_LIMIT
+        low = _check.number(self.low, "low", low=0.0, high=limit, open_low=True)
+        _check.number(self.high, "high", low=low, high=limit)
 
     def __call__(self, rng: np.random.Generator, count: int) -> Floats:
         """(count,) levels."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import _check
-from .._outcome import where
 from ..report import write_atomic
 from ._style import of_figure, theme
 
@@ -54,7 +53,7 @@ def save(
     """Write `stem`.pdf and `stem`.png, each whole or not at all; the paths written."""
     words = _check.words(formats, "formats")
     names = [_check.choice(each, "formats", ("pdf", "png")) for each in words]
-    base = where(_check.path(stem, "stem"), "stem")
+    base = _check.path(stem, "stem")
     of_figure(figure)
     _check.flag(truetype, "truetype")
     engine = figure.get_layout_engine()
