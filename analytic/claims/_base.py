@@ -237,8 +237,12 @@ class Claim:
             if isinstance(rng, np.random.Generator)
             else _check.seed(rng, "rng")
         )
+        if not callable(denoiser) and not isinstance(denoiser, Subject):
+            _check.fail(
+                "denoiser", _check.show(denoiser), "a callable", "see OptimalDenoiser", TypeError
+            )
         subject = denoiser if isinstance(denoiser, Subject) else Subject.of(denoiser, data)
-        return self.test(Case(subject, seed, quick, high, low), self)
+        return self.test(Case(subject, seed, _check.flag(quick, "quick"), high, low), self)
 
 
 def outcome(
