@@ -6,13 +6,17 @@ STAMP := $(VENV)/.installed
 TORCH := $(VENV)/.installed-torch
 OUT ?= analytic-report
 
-.PHONY: verify test test-browser test-thorough test-unpinned lint format figures bench bench-full clean
+.PHONY: verify test test-browser test-python test-thorough test-unpinned lint format figures bench bench-full clean
 
 verify: $(STAMP)  ## check the theory on digits, two moons and 8 Gaussians, and say where the report is
 	$(BIN)/analytic verify --out $(OUT)
 
 test: $(TORCH)  ## all tests; installs PyTorch and diffusers, which nothing else here needs
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-python: $(STAMP)  ## kernels as plain Python, which coverage and debuggers can follow
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -n 2 tests/test_leaves.py tests/test_closed.py \
+		tests/test_collapse.py tests/test_exact.py
 
 test-browser: $(STAMP)  ## the interactive page in a real headless Chromium; skipped where there is none
 	$(BIN)/python -m pytest -m browser

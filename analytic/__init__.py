@@ -43,6 +43,7 @@ from .denoisers import (
 )
 from .explore import explore
 from .flow import encode, integrate
+from .kernels.threads import get_num_threads, set_num_threads
 from .meanshift import mean_shift, modes
 from .noise import NoiseSchedule, noise
 from .points import PointSet
@@ -80,6 +81,7 @@ __all__ = [
     "encode",
     "explore",
     "geometry",
+    "get_num_threads",
     "grids",
     "integrate",
     "latents",
@@ -89,6 +91,7 @@ __all__ = [
     "noise",
     "plotting",
     "sample",
+    "set_num_threads",
     "solvers",
     "testing",
     "verify",

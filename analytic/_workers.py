@@ -2,7 +2,8 @@
 
 A job is `function(item, advance)`; it calls `advance(1)` for every unit it
 finishes. Workers are spawned, share nothing, and use one thread each. On Ctrl-C
-they are stopped at once: what a job writes it must write atomically.
+they are stopped at once, and they leave by themselves when their parent is gone, killed
+say: what a job writes it must write atomically.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Thread
 from typing import Any, TypeVar
 
 from ._progress import Advance, bar
@@ -47,8 +50,8 @@ def run(
             return [function(item, advance) for item in items]
         context = multiprocessing.get_context("spawn")
         queue = context.SimpleQueue()
-        with _one_thread_each():
-            pool = context.Pool(count, _start, (queue,))
+        with _one_thread_each(), _uninterrupted():
+            pool = context.Pool(count, _start, (queue, context.Lock()))
         with pool:
             workers = multiprocessing.active_children()
             waiting = pool.starmap_async(_job, [(function, item) for item in items], 1)
@@ -79,11 +82,39 @@ def _one_thread_each() -> Iterator[None]:
             del os.environ[name]
 
 
-def _start(queue: Any) -> None:
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes that start here do not hear of Ctrl-C, even before they know what they are for.
+
+    A Ctrl-C meanwhile waits until the end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # pragma: no cover - not on this platform
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start(queue: Any, speaker: Any) -> None:
     # the parent answers Ctrl-C for all of them
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_leave_with_parent, daemon=True).start()
     _Channel.queue = queue
     threads.set_num_threads(1)
+    if not speaker.acquire(block=False):
+        # that one worker says for all of them
+        warnings.filterwarnings("ignore", "compiled kernels cannot be kept")
+
+
+def _leave_with_parent() -> None:
+    """End this process, whatever it does, when the one that started it is no more."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _job(function: Callable[[Item, Advance], Result], item: Item) -> Result:

@@ -6,6 +6,8 @@
     analytic figures [NAMES] [--data NAME|FILE ...] [--model MODULE:OBJECT|FILE] [--out DIR]
     analytic explore [--data NAME|FILE] [--n N] [--out FILE.html]
     analytic audit SOLVER|MODULE:FUNCTION [--data NAME|FILE] [--order K] [--nfe K] [--json FILE]
+    analytic warmup [--dims 1,2,3]
+    analytic info [--json]
 
 `verify` checks the claims on data sets and writes `report.json`, a
 self-contained `report.html`, and PDF and PNG figures. Exit codes: 0 every
@@ -13,11 +15,13 @@ theorem holds, 1 one fails, 2 bad input, 130 interrupted. With `--model` claims 
 and about any denoisers are checked on it, and the report compares it with the optimum.
 `explore` writes an interactive page about a data set, one file that opens offline.
 `audit` measures a sampler against the exact flow: 0 no promise is broken, 1 one is.
+`warmup` compiles every kernel beforehand; `info` tells what the library runs on.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -29,7 +33,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import __version__, _check, _named, datasets, gallery, peers, plotting, solvers
+from . import (
+    __version__,
+    _check,
+    _info,
+    _named,
+    _warmup,
+    datasets,
+    gallery,
+    peers,
+    plotting,
+    solvers,
+)
 from ._progress import Advance
 from ._workers import run
 from .audit import audit
@@ -194,7 +209,42 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument("--seed", type=int, default=0, help="same seed, same audit (default: 0)")
     test.add_argument("--json", type=Path, help="also write everything to this file")
     test.set_defaults(run=_audit)
+
+    warm = verbs.add_parser(
+        "warmup",
+        help="compile every kernel beforehand, and say where they are kept",
+        description="Compile every kernel for data of some dimensions, so that nothing waits "
+        "for it later; a minute for all.",
+    )
+    warm.add_argument(
+        "--dims",
+        default=",".join(map(str, _warmup.DIMS)),
+        help="dimensions, separated by commas (default: %(default)s; the last serves all above it)",
+    )
+    warm.set_defaults(run=_warm)
+
+    tell = verbs.add_parser(
+        "info",
+        help="print versions, processor, threads and cache",
+        description="Print what the library runs on: what a report of a problem should say.",
+    )
+    tell.add_argument("--json", action="store_true", help="as JSON")
+    tell.set_defaults(run=_tell)
     return parser
+
+
+def _warm(options: argparse.Namespace) -> int:
+    words = [word.strip() for word in options.dims.split(",") if word.strip()]
+    if bad := [word for word in words if not (word.isascii() and word.isdigit())]:
+        _check.fail("--dims", _check.show(bad[0]), "whole numbers", "write them as 2,3,64")
+    print(_warmup.warmup([int(word) for word in words], progress=True).explain())
+    return 0
+
+
+def _tell(options: argparse.Namespace) -> int:
+    found = {"analytic": __version__, **_info.info()}
+    print(json.dumps(found, indent=2) if options.json else _info.text(found))
+    return 0
 
 
 def _explain(options: argparse.Namespace) -> int:

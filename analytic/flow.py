@@ -40,6 +40,7 @@ from . import quantities as extra
 from ._progress import bar
 from .collapse import certificate
 from .denoisers import Denoiser, OptimalDenoiser, dimension_of
+from .kernels.threads import checked, limited
 from .noise import NoiseSchedule
 from .span import Reduced, in_span
 from .stepwise import PATIENCE, SAFETY, UNDECIDED, Field, Run, stepwise
@@ -80,6 +81,7 @@ def integrate(
     tangent: Any = None,
     schedule: NoiseSchedule | None = None,
     progress: bool = False,
+    threads: int | None = None,
 ) -> Trajectory:
     """Integrate the probability-flow ODE from σ_max down to σ_min.
 
@@ -106,6 +108,9 @@ def integrate(
         stay σ = σ_t/α_t, and the trajectory tells their `times`. Tolerances are those of
         x̂. Quantities and tangents are not converted: ask for them without a schedule.
     progress : show a progress bar on a terminal.
+    threads : at most how many threads share the work, of the denoiser's own too if it is an
+        `OptimalDenoiser`; None for as many as that says, or `analytic.get_num_threads()`.
+        It changes no result.
 
     Returns
     -------
@@ -122,7 +127,8 @@ def integrate(
     asked = _Asked(
         rtol, atol, max_steps, estimate_error, progress, frozenset(), save_at, sigma_max, sigma_min
     )
-    return _start(denoiser, x, asked, quantities, tangent, up=False, schedule=schedule)
+    with limited(checked(threads)):
+        return _start(denoiser, x, asked, quantities, tangent, up=False, schedule=schedule)
 
 
 def encode(
@@ -139,6 +145,7 @@ def encode(
     quantities: Iterable[str] = (),
     tangent: Any = None,
     progress: bool = False,
+    threads: int | None = None,
 ) -> Trajectory:
     """Integrate the probability-flow ODE from σ_min > 0 up to σ_max: from data to noise.
 
@@ -155,7 +162,8 @@ def encode(
     asked = _Asked(
         rtol, atol, max_steps, estimate_error, progress, frozenset(), save_at, sigma_max, sigma_min
     )
-    return _start(denoiser, x, asked, quantities, tangent, up=True)
+    with limited(checked(threads)):
+        return _start(denoiser, x, asked, quantities, tangent, up=True)
 
 
 class _Asked(NamedTuple):
@@ -389,7 +397,7 @@ def _compiled(
         level=np.full(count, np.nan),
         state=start.copy(),
     )
-    with bar(count, "exact flow", progress) as advance:
+    with bar(count, "exact flow", progress) as advance, limited(optimal.threads):
         flow.run(points, sigmas, rules, optimal.points.mean, start, found, advance)
     index = np.where(found.column < 0, -1, index_of[found.column])
     certified, bound = np.zeros(count, dtype=bool), np.full(count, np.inf)

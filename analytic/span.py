@@ -15,6 +15,7 @@ coordinates of the points.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -78,7 +79,7 @@ def _reduced(denoiser: OptimalDenoiser) -> Reduced | None:
     inner = PointSet(coordinates, points.weights, name=points.name)
     if len(inner) != count or span.rank == 0:  # rounding made two points one
         return None
-    return Reduced(OptimalDenoiser(inner, denoiser.method, denoiser.tolerance), span)
+    return Reduced(replace(denoiser, points=inner), span)
 
 
 def _flat(points: PointSet) -> bool:

@@ -59,6 +59,8 @@ ROOMS = (
     "gallery",
     "explore",
     "testing",
+    "_info",
+    "_warmup",
     "cli",
     "__main__",
 )

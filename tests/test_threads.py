@@ -63,6 +63,25 @@ def test_callers_on_several_threads_get_their_own_results(four: object) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+def test_the_pool_may_be_dropped_while_it_is_made(
+    four: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by another thread that sets the number of threads just then."""
+
+    class Forgetful:
+        executor = property(lambda self: None, lambda self, pool: None)
+        size, threads = 0, 4
+
+    monkeypatch.setattr(threads, "_Pool", Forgetful())
+    seen = np.zeros(8, dtype=int)
+
+    def kernel(first: int, last: int) -> None:
+        seen[first:last] += 1
+
+    threads.share(kernel, 8, 10**9)
+    assert (seen == 1).all()
+
+
 def _in_child(queue: "multiprocessing.Queue[np.ndarray]") -> None:
     D = an.OptimalDenoiser(an.datasets.two_moons(5000))
     queue.put(D(np.ones((300, 2)), 0.3))

@@ -29,7 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, methods
-from ..methods import Exhaustive, Method, Sites, Softmax, inverse
+from ..kernels import threads
+from ..methods import Exhaustive, Method, Sites, Softmax, Spread, inverse
 from ..points import PointSet, as_points
 from ..posterior import Posterior, Top
 from ._base import Evaluation, Floats, Motion, Reals
@@ -60,6 +61,8 @@ class OptimalDenoiser:
     tolerance : for the methods that leave something out: how much, relative to the
         whole; `truncation` tells what it was. float32 queries allow 1e-9 at least, and
         matrix products leave out weights below 2⁻⁴⁰ of the largest.
+    threads : how many threads share the work of a call; None for as many as
+        `analytic.get_num_threads()` says then.
 
     Every method takes x of shape (B, D) or (D,), in the units of the data, and
     σ a scalar or of shape (B,), and returns x's float dtype (float32 or
@@ -88,11 +91,13 @@ class OptimalDenoiser:
     points: PointSet
     method: str = "auto"
     tolerance: float = 1e-13
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "points", as_points(self.points))
         _check.choice(self.method, "method", methods.names())
         _check.number(self.tolerance, "tolerance", low=1e-15, high=0.1)
+        object.__setattr__(self, "threads", threads.checked(self.threads))
 
     def __repr__(self) -> str:
         return f"OptimalDenoiser({self.points!r})"
@@ -105,7 +110,7 @@ class OptimalDenoiser:
     def given(self, label: Any) -> OptimalDenoiser:
         """The optimal denoiser D_y of the points with that label, E[x_0 | x, y].
 
-        With the same method and tolerance; made once for each label. Its points are
+        With the same method, tolerance and threads; made once for each label. Its points are
         `points.given(label)`, of which index k is `points.members(label)[k]` here.
 
         Raises
@@ -225,7 +230,7 @@ class OptimalDenoiser:
         levels = _check.sigma(sigma, len(batch))
         q, s = self._sites.scaled(batch, levels)
         found = self._softmax(q, s)
-        trace, entropy, _ = self._exhaustive.spread(q, s, found)
+        trace, entropy, _ = self._spread(q, s, found)
         flat = (
             self._log_prob(q, s, found, levels),
             trace * self._sites.unit**2,
@@ -249,7 +254,9 @@ class OptimalDenoiser:
         levels = _check.sigma(sigma, len(batch))
         _check.size(len(batch) * self.dim, self.dim, "x")
         q, s = self._sites.scaled(batch, levels)
-        result = self._exhaustive.covariance(q, s, self._softmax(q, s))
+        found = self._softmax(q, s)
+        with threads.limited(self.threads):
+            result = self._exhaustive.covariance(q, s, found)
         for _ in range(2):  # 1/σ² by itself may overflow
             result *= inverse(s)[:, None, None]
         return result.astype(dtype, copy=False).reshape(*shape, self.dim)
@@ -263,7 +270,7 @@ class OptimalDenoiser:
             _check.fail("v", f"shape {v_shape}", f"x's shape {shape}", "one direction per query")
         q, s = self._sites.scaled(batch, levels)
         inv = inverse(s)[:, None]
-        result = self._exhaustive.spread(q, s, self._softmax(q, s), direction).pull * inv * inv
+        result = self._spread(q, s, self._softmax(q, s), direction).pull * inv * inv
         return result.astype(dtype, copy=False).reshape(shape)
 
     def sigma_derivative(self, x: Any, sigma: Any) -> Reals:
@@ -272,7 +279,7 @@ class OptimalDenoiser:
         levels = _check.sigma(sigma, len(batch))
         q, s = self._sites.scaled(batch, levels)
         found = self._softmax(q, s)
-        pull = self._exhaustive.spread(q, s, found, 2 * self._toward_mean(q, found), 1.0).pull
+        pull = self._spread(q, s, found, 2 * self._toward_mean(q, found), 1.0).pull
         inv = inverse(s)[:, None]
         result = pull * inv * inv * inv
         return result.astype(dtype, copy=False).reshape(shape)
@@ -286,7 +293,7 @@ class OptimalDenoiser:
         """The evaluation, tr C and D' along the flow for checked float64 x (B, D), σ (B,) > 0."""
         q, s = self._sites.scaled(x, sigma)
         found = self._softmax(q, s)
-        trace, _, pull = self._exhaustive.spread(q, s, found, self._toward_mean(q, found), 1.0)
+        trace, _, pull = self._spread(q, s, found, self._toward_mean(q, found), 1.0)
         inv = inverse(s)[:, None]
         here = Evaluation(self._mean(found), found.ref, found.log_sum)
         return Motion(here, trace * self._sites.unit**2, pull * inv * inv * inv)
@@ -302,7 +309,8 @@ class OptimalDenoiser:
 
         result = np.empty((len(x), 5))
         q, s = self._sites.scaled(x, sigma)
-        dense.trap(*self._sites[:2], q, inverse(s), index, result)
+        with threads.limited(self.threads):
+            dense.trap(*self._sites[:2], q, inverse(s), index, result)
         unit = self._sites.unit
         return result * np.array([unit, 1.0, unit, unit, 1.0]) if unit != 1.0 else result
 
@@ -326,7 +334,8 @@ class OptimalDenoiser:
             return None
         if self._sites.unit != 1.0:
             return None
-        leaves, index = methods.Tree(self._sites).leaves()
+        with threads.limited(self.threads):
+            leaves, index = methods.Tree(self._sites).leaves()
         return (*leaves, np.full(index.size, np.nan)), index
 
     @cached_property
@@ -334,7 +343,12 @@ class OptimalDenoiser:
         return methods.exhaustive(self._method, self._sites)
 
     def _softmax(self, q: Floats, s: Floats, dtype: Any = np.float64) -> Softmax:
-        return self._method.softmax(q, s, single=dtype == np.float32)
+        with threads.limited(self.threads):
+            return self._method.softmax(q, s, single=dtype == np.float32)
+
+    def _spread(self, q: Floats, s: Floats, found: Softmax, *more: Any) -> Spread:
+        with threads.limited(self.threads):
+            return self._exhaustive.spread(q, s, found, *more)
 
     def _mean(self, found: Softmax) -> Floats:
         mean: Floats = self._sites.points[found.ref] + found.shift
@@ -361,7 +375,9 @@ class OptimalDenoiser:
             rows = slice(start, start + step)
             q, s = self._sites.scaled(batch[rows], levels[rows])
             logs = np.empty((len(q), len(self.points)))
-            dense.log_posterior(*self._sites[:2], q, inverse(s), *self._softmax(q, s)[:2], logs)
+            about = self._softmax(q, s)[:2]
+            with threads.limited(self.threads):
+                dense.log_posterior(*self._sites[:2], q, inverse(s), *about, logs)
             best = np.argsort(-logs, axis=1, kind="stable")[:, :k]
             index[rows] = best
             weight[rows] = np.exp(np.take_along_axis(logs, best, axis=1))

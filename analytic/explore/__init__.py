@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _check
+from .._outcome import write_atomic
 from ..claims import noise_range
 from ..points import PointSet, as_points
 from ._page import LIVE_POINTS, page
@@ -101,7 +102,7 @@ def explore(
     found = find(
         data, high, low, levels=many, grid=side, stride=stride, span=reach, progress=progress
     )
-    target.write_text(page(found, live=live, seed=seed), encoding="utf-8", newline="\n")
+    write_atomic(target, page(found, live=live, seed=seed).encode())
     return target
 
 

@@ -19,21 +19,20 @@ With the roundings of its evaluation 2^t is right to 5 (3) units in the last pla
 
 If Numba's or LLVM's interface is not the one known here, or the environment
 variable ANALYTIC_PLAIN_KERNELS is set, the same functions are ordinary Numba
-loops: slower, and equal up to rounding. (Numba's cache does not know of that
-variable: use another cache directory with it.)
+loops: slower, and equal up to rounding; with NUMBA_DISABLE_JIT=1 they are Python.
 """
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
+from . import _jit
 from ._jit import strict
 
 try:
     from llvmlite import ir
     from numba.core import cgutils, types
+    from numba.cpython.unsafe.tuple import tuple_setitem
     from numba.extending import intrinsic
     from numba.np.arrayobj import make_array
 except ImportError:  # pragma: no cover - these are Numba's own parts, and may move
@@ -364,7 +363,7 @@ def _spreads(real, pointer, dim):
 
 def _works():
     """Whether code can be written: tried on a function that is then thrown away."""
-    if os.environ.get("ANALYTIC_PLAIN_KERNELS") or ir is None:
+    if _jit.PLAIN or ir is None:
         return False
     try:
         kind = ir.FunctionType(ir.VoidType(), [ir.DoubleType()])
@@ -381,6 +380,13 @@ def _works():
 
 PLAIN = not _works()
 """Whether the functions below are ordinary Numba loops."""
+
+if _jit.PYTHON:
+
+    def tuple_setitem(values, place, value):  # type: ignore[misc]
+        """The tuple with one value replaced."""
+        return (*values[:place], value, *values[place + 1 :])
+
 
 if not PLAIN:
 

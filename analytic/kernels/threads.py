@@ -8,49 +8,100 @@ results do not depend on the number of threads.
 Numba's own parallel loops are not used: the threads of its usual backend wait
 by spinning, and where another process wants the cores that made small calls ten
 times slower. Threads here sleep while they wait, may be called from several
-Python threads at once, and start afresh after a fork.
+Python threads at once, and start afresh after a fork. Matrix products are done by
+the BLAS library, from the calling thread and while the pool sleeps: each of the two
+pools is as large as its owner was told, and they do not add up.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any
 
 from .. import _check
 
-__all__ = ["get_num_threads", "set_num_threads", "share"]
+__all__ = ["checked", "get_num_threads", "limited", "set_num_threads", "share"]
+
+VARIABLE = "ANALYTIC_NUM_THREADS"
+"""Environment variable with the number of threads to begin with."""
+
+MOST = 1024
 
 
 class _Pool:
     """The pool, made on first use, and how many threads share a kernel's work."""
 
     executor: ThreadPoolExecutor | None = None
+    size: int = 0
     threads: int | None = None
 
 
+_LIMIT: ContextVar[int | None] = ContextVar("analytic_threads", default=None)
+
+
 def get_num_threads() -> int:
-    """Threads that share the work of a call: by default the cores this process may use."""
+    """Threads that share the work of a call.
+
+    By default ANALYTIC_NUM_THREADS, or else the cores that this process may use.
+    """
     if _Pool.threads is None:
-        given = os.environ.get("ANALYTIC_NUM_THREADS", "")
-        _Pool.threads = max(1, int(given)) if given.isdigit() else _cores()
+        _Pool.threads = _first()
     return _Pool.threads
 
 
 def set_num_threads(threads: int) -> None:
-    """Set how many threads share the work of a call; it changes no result."""
-    _Pool.threads = _check.integer(threads, "threads", low=1, high=1024)
+    """Set how many threads, from 1 to 1024, share the work of a call, in the whole process.
+
+    It changes the speed and no result. `threads=` of `OptimalDenoiser` and `integrate`
+    goes before it. The threads of the BLAS library's matrix products are its own: set
+    them with OPENBLAS_NUM_THREADS or threadpoolctl.
+    """
+    _Pool.threads = _check.integer(threads, "threads", low=1, high=MOST)
     _forget()
+
+
+def checked(threads: Any) -> int | None:
+    """A number of threads as an argument, None for that of the process."""
+    return None if threads is None else _check.integer(threads, "threads", low=1, high=MOST)
+
+
+@contextmanager
+def limited(threads: int | None) -> Iterator[None]:
+    """So many threads within; None changes nothing. Of limits one inside another the least counts.
+
+    For the calling thread alone: other Python threads have limits of their own.
+    """
+    if threads is None:
+        yield
+        return
+    outer = _LIMIT.get()
+    token = _LIMIT.set(threads if outer is None else min(threads, outer))
+    try:
+        yield
+    finally:
+        _LIMIT.reset(token)
 
 
 def share(kernel: Callable[..., None], tasks: int, work: int, *arrays: Any) -> None:
     """Run kernel(first, last, *arrays) over all tasks; `work` is in numbers read."""
     # waking a thread costs as much as reading some hundred thousand numbers
-    shares = max(1, min(get_num_threads(), tasks, work // _WORTH_A_THREAD))
+    shares = max(1, min(_LIMIT.get() or get_num_threads(), tasks, work // _WORTH_A_THREAD))
     cuts = [tasks * k // shares for k in range(shares + 1)]
-    others = [_executor().submit(kernel, a, b, *arrays) for a, b in pairwise(cuts[1:])]
+    others: list[Future[None]] = []
+    try:
+        for a, b in pairwise(cuts[1:]):
+            others.append(_executor(shares - 1).submit(kernel, a, b, *arrays))
+    except RuntimeError as error:
+        # functions that Python calls at its very end find the pool closed: all is done here then
+        if others or "shutdown" not in str(error):
+            raise
+        cuts = [0, tasks]
     kernel(cuts[0], cuts[1], *arrays)
     for each in others:
         each.result()
@@ -59,10 +110,26 @@ def share(kernel: Callable[..., None], tasks: int, work: int, *arrays: Any) -> N
 _WORTH_A_THREAD = 250_000
 
 
-def _executor() -> ThreadPoolExecutor:
-    if _Pool.executor is None:
-        _Pool.executor = ThreadPoolExecutor(max(1, get_num_threads() - 1), "analytic")
-    return _Pool.executor
+def _executor(size: int) -> ThreadPoolExecutor:
+    found = _Pool.executor
+    if found is None or _Pool.size < size:
+        _Pool.size = max(size, get_num_threads() - 1)
+        found = _Pool.executor = ThreadPoolExecutor(_Pool.size, "analytic")
+    return found
+
+
+def _first() -> int:
+    given = os.environ.get(VARIABLE, "").strip()
+    if given.isascii() and given.isdigit():
+        return min(max(1, int(given)), MOST)
+    if given:
+        warnings.warn(
+            f"{VARIABLE}: got {given!r}, expected a whole number from 1 to {MOST}; "
+            "all cores are used, correct or unset it.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return _cores()
 
 
 def _cores() -> int:
@@ -74,6 +141,7 @@ def _cores() -> int:
 
 def _forget() -> None:
     _Pool.executor = None
+    _Pool.size = 0
 
 
 if hasattr(os, "register_at_fork"):

@@ -45,11 +45,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba.cpython.unsafe.tuple import tuple_setitem
 
 from ._jit import entry, lean, lean_fused, lean_products
 from .cells import box_square, conceded, nearest, work_for
-from .intrinsics import LANES, contract, exp2, weigh, wide
+from .intrinsics import LANES, contract, exp2, tuple_setitem, weigh, wide
 from .threads import share
 
 HALF_LOG2E = 0.5 / math.log(2.0)
