@@ -23,6 +23,7 @@ from . import (
     learned,
     plotting,
     solvers,
+    testing,
 )
 from .audit import Audit, audit
 from .basins import basins
@@ -92,5 +93,6 @@ __all__ = [
     "sample",
     "set_num_threads",
     "solvers",
+    "testing",
     "verify",
 ]

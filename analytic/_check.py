@@ -11,8 +11,9 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from collections.abc import Iterable
-from typing import Any, NoReturn
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +23,26 @@ __all__ = [
     "choice",
     "fail",
     "flag",
+    "having",
+    "indices",
+    "instance",
     "integer",
+    "mapping",
     "number",
+    "path",
     "queries",
+    "raw",
     "seed",
+    "shaped",
     "show",
     "sigma",
     "size",
     "text",
+    "words",
 ]
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 SIGMA_LIMIT = 1e150
 """Largest σ (and coordinate magnitude) whose square is still a finite float64."""
@@ -42,7 +52,10 @@ def show(value: object) -> str:
     """A value as it appears in an error message: short, on one line."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
-    words = " ".join(repr(value).split())
+    try:
+        words = " ".join(repr(value).split())
+    except Exception:  # some objects cannot say what they are, nor very long integers
+        words = f"a {type(value).__name__}"
     return words if len(words) <= 80 else words[:77] + "..."
 
 
@@ -63,8 +76,11 @@ def number(
     remedy: str = "pass a number in that range",
 ) -> float:
     """A finite real scalar in [low, high] ((low, high] with `open_low`) as a Python float."""
-    scalar = np.asarray(value) if not isinstance(value, (str, bytes)) else None
-    if scalar is None or scalar.ndim != 0 or scalar.dtype.kind not in "fiu":
+    try:
+        scalar = np.asarray(value)
+    except Exception:  # whatever a stranger's `__array__` raises
+        scalar = np.empty(0)
+    if scalar.ndim != 0 or scalar.dtype.kind not in "fiu" or np.ma.is_masked(value):
         fail(argument, show(value), "one real number", remedy, TypeError)
     result = float(scalar)
     within = (low < result if open_low else low <= result) and result <= high
@@ -121,6 +137,70 @@ def choice(value: Any, argument: str, options: Iterable[str]) -> str:
     return word
 
 
+def words(value: Any, argument: str) -> list[str]:
+    """Some strings; one string alone is not taken for its letters."""
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        fail(argument, show(value), "a list of names", "put them into a list", TypeError)
+    return [text(each, argument) for each in value]
+
+
+def mapping(value: Any, argument: str) -> dict[str, Any]:
+    """Anything by names."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        fail(argument, show(value), "a dict from names", "name what each is", TypeError)
+    return dict(value)
+
+
+def instance(value: Any, argument: str, kind: type[T], remedy: str) -> T:
+    """An object of a class of ours, or of a library's."""
+    if not isinstance(value, kind):
+        fail(argument, show(value), f"a {kind.__name__}", remedy, TypeError)
+    return value
+
+
+def having(value: Any, argument: str, names: tuple[str, ...], what: str) -> Any:
+    """Anything that has what is read of it."""
+    if lacks := [name for name in names if getattr(value, name, None) is None]:
+        fail(argument, show(value), what, f"it has no {', '.join(lacks)}", TypeError)
+    return value
+
+
+def path(value: Any, argument: str = "path") -> Path:
+    """A path that a file system can be asked for."""
+    if not isinstance(value, (str, os.PathLike)):
+        fail(argument, show(value), "a path", "pass a string or a pathlib.Path", TypeError)
+    name = os.fspath(value)
+    try:
+        fine = isinstance(name, str) and "\0" not in name and bool(os.fsencode(name))
+    except UnicodeEncodeError:
+        fine = False
+    if not fine:
+        fail(argument, ascii(name), "a path of characters that files can have", "name another one")
+    return Path(name)
+
+
+def indices(value: Any, count: int, argument: str) -> Any:
+    """What picks some of `count` things: whole numbers, a mask (count,), a slice, or one."""
+    if isinstance(value, slice):
+        return value
+    found = raw(value, argument)
+    if found.shape == (0,) and found.dtype == np.float64:
+        found = found.astype(np.intp)  # an empty list
+    mask = found.dtype.kind == "b"
+    if not (mask and found.shape == (count,)) and (mask or found.dtype.kind not in "iu"):
+        fail(
+            argument,
+            show(value),
+            f"whole numbers, or a mask of shape ({count},)",
+            "index what there is",
+            TypeError,
+        )
+    if not mask and found.size and not (-count <= found.min() and found.max() < count):
+        worst = found.max() if found.max() >= count else found.min()
+        fail(argument, str(worst), f"indices below {count}", "index what there is")
+    return found if found.ndim else int(found)
+
+
 def size(rows: int, columns: int, argument: str, itemsize: int = 8) -> None:
     """Refuse a (rows, columns) array that this machine cannot hold, before it is allocated."""
     needed = rows * columns * itemsize
@@ -137,6 +217,19 @@ def size(rows: int, columns: int, argument: str, itemsize: int = 8) -> None:
         )
 
 
+def raw(value: Any, argument: str) -> NDArray[Any]:
+    """Any array-like as an array, of whatever it holds."""
+    try:
+        if not hasattr(value, "__array__") and hasattr(value, "__dlpack__"):
+            return np.from_dlpack(value)
+        return np.asarray(value)
+    except Exception as error:  # whatever a stranger's `__array__` raises
+        raise TypeError(
+            f"{argument}: got {type(value).__name__} that NumPy cannot read ({error}), "
+            "expected an array; pass a rectangular one on the CPU."
+        ) from error
+
+
 def array(value: Any, argument: str, *, finite: bool = True) -> NDArray[Any]:
     """Any array-like of real numbers as a float32 or float64 NumPy array (a view if it can be).
 
@@ -148,16 +241,7 @@ def array(value: Any, argument: str, *, finite: bool = True) -> NDArray[Any]:
         if np.ma.is_masked(value):
             fail(argument, "a masked array", "no masked entries", "fill or drop them first")
         value = value.data
-    try:
-        if not hasattr(value, "__array__") and hasattr(value, "__dlpack__"):
-            result = np.from_dlpack(value)
-        else:
-            result = np.asarray(value)
-    except (ValueError, TypeError, RuntimeError, BufferError) as error:
-        raise TypeError(
-            f"{argument}: got {type(value).__name__} that NumPy cannot read ({error}), "
-            "expected an array of real numbers; pass a rectangular array on the CPU."
-        ) from error
+    result = raw(value, argument)
     if result.dtype.kind not in "fiu":
         fail(
             argument,
@@ -177,6 +261,21 @@ def array(value: Any, argument: str, *, finite: bool = True) -> NDArray[Any]:
             "remove or replace NaN and infinite entries",
         )
     return result
+
+
+def shaped(
+    value: Any, argument: str, shape: tuple[int | None, ...], *, finite: bool = True
+) -> Floats:
+    """Real numbers of that shape, None for any size, as float64."""
+    found = array(value, argument, finite=finite).astype(np.float64, copy=False)
+    if len(found.shape) != len(shape) or any(
+        size is not None and size != own for size, own in zip(shape, found.shape, strict=True)
+    ):
+        names = iter("KLMN")
+        sizes = [next(names) if size is None else str(size) for size in shape]
+        wanted = f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+        fail(argument, f"shape {found.shape}", wanted, "reshape it, or pass what belongs to it")
+    return found
 
 
 def queries(

@@ -36,15 +36,13 @@ class Status(StrEnum):
     NOT_TESTED = "NOT_TESTED"
 
 
-def where(path: Any, argument: str = "path") -> Path:
+def where(path: Any, argument: str = "path", kind: type[Exception] = ValueError) -> Path:
     """A path to a file in a folder that is there."""
-    if not isinstance(path, (str, os.PathLike)):
-        _check.fail(
-            argument, _check.show(path), "a path", "pass a string or a pathlib.Path", TypeError
-        )
-    target = Path(path)
+    target = _check.path(path, argument)
     if not target.parent.is_dir() or target.is_dir():
-        _check.fail(argument, repr(str(path)), "a file in an existing folder", "make the folder")
+        _check.fail(
+            argument, repr(str(path)), "a file in an existing folder", "make the folder", kind
+        )
     return target
 
 
@@ -53,7 +51,13 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
 
     What a process that was killed has left of earlier attempts at the same file is removed.
     """
-    target = Path(path)
+    target = _check.path(path)
+    kind: type[OSError] = FileNotFoundError
+    if target.is_dir():
+        kind = IsADirectoryError
+    elif target.parent.exists():
+        kind = NotADirectoryError
+    where(target, kind=kind)
     _sweep(target)
     while not _written(target, content):
         pass

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from . import _check
+
 __all__ = ["Advance", "bar"]
 
 Advance = Callable[[int], object]
@@ -20,7 +22,7 @@ def bar(total: int, title: str, wanted: bool | Advance) -> Iterator[Advance]:
     if callable(wanted):
         yield wanted
         return
-    if not (wanted and sys.stderr.isatty()):
+    if not (_check.flag(wanted, "progress") and sys.stderr.isatty()):
         yield lambda n: None
         return
     from tqdm import tqdm

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _check
 from .denoisers import OptimalDenoiser
 from .flow import integrate
 
@@ -37,7 +38,9 @@ class Basins:
 
     def shares(self, count: int) -> NDArray[np.float64]:
         """(count,) share of the states that ends on each of `count` data points."""
-        return np.bincount(self.index, minlength=count) / max(self.index.size, 1)
+        many = _check.integer(count, "count", high=2**40, remedy="give the number of data points")
+        _check.size(many, 1, "count")
+        return np.bincount(self.index, minlength=many) / max(self.index.size, 1)
 
 
 def basins(
@@ -52,8 +55,10 @@ def basins(
     rtol, atol : tolerances of `analytic.integrate`. A state within some rtol |x| of a
         separatrix may be counted to the neighbour.
     """
+    _check.instance(denoiser, "denoiser", OptimalDenoiser, "only finite data have limits")
+    level = _check.number(sigma, "sigma", low=1e-300, high=_check.SIGMA_LIMIT)
     path = integrate(
-        denoiser, x, sigma, 0.0, rtol=rtol, atol=atol, save_at=(), estimate_error=False
+        denoiser, x, level, 0.0, rtol=rtol, atol=atol, save_at=(), estimate_error=False
     )
     assert path.collapse is not None
     return Basins(path.collapse.index, path.collapse.certified, path.collapse.sigma)

@@ -104,7 +104,7 @@ def certificate(denoiser: OptimalDenoiser, x: Any, sigma: Any, index: Any = None
     levels = _check.sigma(sigma, len(states))
     if index is None:
         index = denoiser.evaluate(states, levels).nearest
-    candidate = np.asarray(index)
+    candidate = _check.raw(index, "index")
     if candidate.shape != (len(states),) or candidate.dtype.kind not in "iu":
         _check.fail("index", _check.show(candidate), "(B,) whole numbers", "one point per state")
     if candidate.size and not (candidate.min() >= 0 and candidate.max() < len(denoiser.points)):

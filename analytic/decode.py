@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from . import _check, latents
 from .denoisers import Denoiser, dimension_of
 from .distill import Ends, consistency
+from .flow import RTOL_FLOOR
 from .sampling import sample
 from .solvers import Solver
 
@@ -125,6 +126,10 @@ def decode(
     if not level > least:
         _check.fail("sigma_max", repr(level), f"more than sigma_min = {least!r}", "swap the two")
     _check.choice(how, "how", latents.PATHS)
+    # those of the flow, too, where a sampler does not use them
+    _check.number(rtol, "rtol", low=RTOL_FLOOR, high=1.0)
+    _check.number(atol, "atol", low=0.0)
+    estimated = _check.flag(estimate_error, "estimate_error")
     path = getattr(latents, how)(first, second, parts)
     flat = path.reshape(-1, dim)
 
@@ -134,7 +139,7 @@ def decode(
     if sigmas is not None:
         ends = _sampled(denoiser, flat, level, sigmas, solver)
     else:
-        ends = flow(flat, _check.flag(estimate_error, "estimate_error"))
+        ends = flow(flat, estimated)
     shape = path.shape[:2]
     norms = np.linalg.norm(path / level, axis=2) / np.sqrt(dim)
     index = certified = switches = None

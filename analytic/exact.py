@@ -128,6 +128,10 @@ def gaussian_flow(
     data: GaussianDenoiser | LowRankGaussianDenoiser, x: Any, sigma: float, sigma_to: float
 ) -> Floats:
     """The exact flow of Gaussian data from level σ > 0 to any level, for x (B, D) or (D,)."""
+    if not isinstance(data, GaussianDenoiser | LowRankGaussianDenoiser):
+        _check.fail(
+            "data", _check.show(data), "a Gaussian denoiser", "see GaussianDenoiser", TypeError
+        )
     batch, shape, _ = _check.queries(x, data.dim)
     start, end = _levels(sigma, sigma_to)
     # hypot keeps the ratio finite where the squares would not be
@@ -187,8 +191,12 @@ def quantile_gain(points: Line, x: Any, sigma: float, y: Any, sigma_to: float) -
     """
     line = _Line.of(points, "points")
     batch, shape, _ = _check.queries(x, 1)
-    target, _, _ = _check.queries(y, 1, "y")
+    target, y_shape, _ = _check.queries(y, 1, "y")
     start, end = _levels(sigma, sigma_to)
+    if y_shape != shape:
+        _check.fail("y", f"shape {y_shape}", f"x's shape {shape}", "pass where each x flows to")
+    if end == 0:
+        _check.fail("sigma_to", "0", "a level > 0", "there is no density at σ = 0")
     gain = _log_density(line, batch[:, 0], start) - _log_density(line, target[:, 0], end)
     return np.asarray(np.exp(gain)).reshape(shape[:-1])
 
@@ -243,7 +251,10 @@ class _Balance(NamedTuple):
 
 def _levels(sigma: Any, sigma_to: Any) -> tuple[float, float]:
     start = _check.number(sigma, "sigma", low=0.0, high=_check.SIGMA_LIMIT, open_low=True)
-    return start, _check.number(sigma_to, "sigma_to", low=0.0, high=_check.SIGMA_LIMIT)
+    end = _check.number(sigma_to, "sigma_to", low=0.0, high=_check.SIGMA_LIMIT)
+    if start < 1e-300:
+        _check.fail("sigma", repr(start), "at least 1e-300", "1/σ is no number; start later")
+    return start, end
 
 
 def _along(line: _Line, x: Any, sigma: Any, sigma_to: Any) -> Floats:

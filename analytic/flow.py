@@ -197,6 +197,8 @@ def _start(
     high = _check.number(asked.sigma_max, "sigma_max", low=1e-300, high=_check.SIGMA_LIMIT)
     least = 1e-300 if up else 0.0
     low = _check.number(asked.sigma_min, "sigma_min", low=least, high=_check.SIGMA_LIMIT)
+    if 0 < low < 1e-300:
+        _check.fail("sigma_min", repr(low), "0, or at least 1e-300", "stop earlier, or at 0")
     sigmas = _levels(high, low, asked.save_at)
     start = enter(schedule, start, sigmas, "sigma_max and sigma_min")
     if low == 0 and not isinstance(denoiser, OptimalDenoiser):

@@ -324,7 +324,7 @@ def align(paths: Any, reference: Any = None) -> Floats:
     paths : (T, B, K) or (T, K).
     reference : (T, K), by default the first path.
     """
-    x = _states(paths)
+    x = _states(paths, "paths")
     goal = x[:, 0] if reference is None else _check.array(reference, "reference")
     if goal.shape != (x.shape[0], x.shape[2]):
         _check.fail(
@@ -386,13 +386,13 @@ def _without(vectors: Floats, unit: Floats) -> Floats:
     return np.asarray(vectors - (vectors * unit).sum(axis=-1, keepdims=True) * unit)
 
 
-def _states(value: Any) -> Floats:
-    x = _check.array(value, "states").astype(np.float64, copy=False)
+def _states(value: Any, argument: str = "states") -> Floats:
+    x = _check.array(value, argument).astype(np.float64, copy=False)
     if x.ndim == 2:
         x = x[:, None, :]
     if x.ndim != 3 or x.shape[0] < 2:
         _check.fail(
-            "states",
+            argument,
             f"shape {x.shape}",
             "(T, B, D) or (T, D) with T ≥ 2",
             "pass Trajectory.states or Trajectory.denoised",

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from . import _check
 from .noise import NoiseSchedule
-from .points import PointSet
+from .points import PointSet, as_points
 
 __all__ = [
     "discrete",
@@ -47,7 +47,7 @@ Floats = NDArray[np.float64]
 
 
 def noise_range(
-    points: PointSet, sigma_max: float | None = None, sigma_min: float | None = None
+    points: PointSet | Any, sigma_max: float | None = None, sigma_min: float | None = None
 ) -> tuple[float, float]:
     """(σ_max, σ_min) for data: EDM's, 80 and 0.002, for data of order one.
 
@@ -59,7 +59,7 @@ def noise_range(
     ValueError, TypeError
         for ends that are no levels > 0, or in the wrong order.
     """
-    scale = points.scale or 1.0
+    scale = as_points(points).scale or 1.0
     unit = 1.0 if 0.1 <= scale <= 10 else float(10.0 ** np.round(np.log10(scale)))
     low, high = (
         _check.number(value, name, low=0.0, high=_check.SIGMA_LIMIT, open_low=True)

@@ -79,8 +79,8 @@ def dimension(like: Any, argument: str = "like") -> int:
         return int(found)
     if isinstance(like, (int, np.integer)):
         return _check.integer(like, argument, low=1)
-    shape: tuple[int, ...] = getattr(like, "shape", ())
-    if len(shape) != 2:
+    shape = getattr(like, "shape", ())
+    if not isinstance(shape, tuple) or len(shape) != 2 or not shape[1]:
         _check.fail(
             argument,
             _check.show(like),

@@ -288,7 +288,7 @@ class PointSet:
 
     def subset(self, rows: Any) -> PointSet:
         """Some of the points, by their indices, each once; weights are normalised anew."""
-        keep = np.asarray(rows)
+        keep = _check.raw(rows, "rows")
         if keep.ndim != 1 or keep.dtype.kind not in "iu" or np.unique(keep).size != keep.size:
             _check.fail(
                 "rows", _check.show(rows), "(n,) different whole numbers", "name each point once"
@@ -332,7 +332,11 @@ class PointSet:
 
     def sample(self, count: int, rng: np.random.Generator) -> Floats:
         """(count, D) points drawn with probability π_i, as float64 rows."""
-        return self.points[rng.choice(len(self), size=count, p=self.weights)]
+        many = _check.integer(count, "count")
+        _check.size(many, self.dim, "count")
+        remedy = "pass np.random.default_rng(seed)"
+        source = _check.instance(rng, "rng", np.random.Generator, remedy)
+        return self.points[source.choice(len(self), size=many, p=self.weights)]
 
     @property
     def _slack(self) -> float:
@@ -401,7 +405,7 @@ def _orthonormal(rows: Floats) -> Floats | None:
 
 def known_label(label: Any, names: Sequence[Any], remedy: str) -> Any:
     """A label as it is among the names, of one kind all: True is no 1, and an array no label."""
-    own, scalar = np.asarray(names).dtype.kind, np.asarray(label)
+    own, scalar = np.asarray(names).dtype.kind, _check.raw(label, "label")
     alike = scalar.dtype.kind in "iu" if own in "iu" else scalar.dtype.kind == own
     if scalar.ndim or not alike or scalar.item() not in names:
         shown = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
@@ -460,7 +464,7 @@ def _weights(value: Any, count: int) -> Floats:
 
 
 def _labels(value: Any, count: int) -> NDArray[Any]:
-    labels = np.asarray(value)
+    labels = _check.raw(value, "labels")
     if labels.shape != (count,) or labels.dtype.kind not in "iubUS":
         _check.fail(
             "labels",

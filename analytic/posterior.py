@@ -54,6 +54,8 @@ class Posterior:
 
     def select(self, at: Any) -> Posterior:
         """The same statistics for some of the queries: `at` indexes the axes before D."""
+        if not isinstance(at, tuple) and self.log_prob.ndim:
+            at = _check.indices(at, len(self.log_prob), "at")
 
         def top(k: int) -> Top:
             found = self._top(k)

@@ -156,15 +156,15 @@ class Report:
         contents of PNG files, such as `plotting.encode` gives. The same report and figures give
         the same bytes.
         """
-        pictures = dict(figures or {})
+        pictures = {} if figures is None else _check.mapping(figures, "figures")
         known = dict.fromkeys(v.claim for v in self.verdicts)
         known |= dict.fromkeys(f"comparison {name}" for name in self.comparisons)
         for name, content in pictures.items():
             _check.choice(name, "figures", known)
-            if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+            if not isinstance(content, bytes) or not content.startswith(b"\x89PNG\r\n\x1a\n"):
                 _check.fail(
                     f"figures[{name!r}]",
-                    f"{len(content)} bytes of something else",
+                    _check.show(content),
                     "the contents of a PNG file",
                     "see analytic.plotting.encode",
                 )

@@ -107,8 +107,9 @@ class Solver:
         """Evaluations for that many steps, the last one to σ = 0 or not; a jump is not counted
         among the steps.
         """
-        single = to_zero and not self.reaches_zero
-        return steps * self.nfe_per_step - (self.nfe_per_step - 1) * single - self.afs + self.jump
+        count = _check.integer(steps, "steps")
+        single = _check.flag(to_zero, "to_zero") and count > 0 and not self.reaches_zero
+        return count * self.nfe_per_step - (self.nfe_per_step - 1) * single - self.afs + self.jump
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Churn:
     def __post_init__(self) -> None:
         _check.number(self.amount, "amount", low=0.0)
         _check.number(self.low, "low", low=0.0)
-        if self.high != math.inf:
+        if not (isinstance(self.high, float) and self.high == math.inf):
             _check.number(self.high, "high", low=self.low)
         _check.number(self.inflation, "inflation", low=0.0, open_low=True)
 

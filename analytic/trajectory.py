@@ -155,7 +155,12 @@ class Trajectory:
         return f"Trajectory(T={t}, B={b}, D={d}, sigma {self.sigmas[0]:g} -> {self.sigmas[-1]:g})"
 
     def select(self, rows: Any) -> Trajectory:
-        """The same trajectory for some of the starts only."""
+        """The same trajectory for some of the starts only: their indices, a mask or a slice."""
+        rows = (
+            np.atleast_1d(_check.indices(rows, self.states.shape[1], "rows"))
+            if not isinstance(rows, slice)
+            else rows
+        )
         found, post = self.collapse, self.posterior
         parts: dict[str, Any] = {
             "collapse": found

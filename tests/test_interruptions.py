@@ -36,7 +36,7 @@ from analytic import cli
 real, count = os.replace, 0
 def replace(*given):
     global count
-    count += 1
+    count += str(given[0]).endswith(".part")  # and not a kernel that Numba keeps
     if count == int(sys.argv[1]):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*given)

@@ -40,6 +40,7 @@ def test_python_blocks_run(
     assert {name for name, block in code.items() if TORCH.search(block)} == {
         "Learned models 2",
         "Networks of your own",
+        "Property tests of your own 2",
     }
     have = importlib.util.find_spec("torch") is not None
     scope: dict[str, object] = {}

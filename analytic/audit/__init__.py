@@ -27,8 +27,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,16 +37,16 @@ from numpy.typing import NDArray
 from .. import _check, grids
 from .._outcome import Status, plain, write_atomic
 from .._progress import bar
-from ..denoisers import apply
+from ..denoisers import Denoiser, apply
 from ..points import PointSet, as_points
 from ..solvers import euler_step
 from . import _checks, _order
 from ._checks import Finding
-from ._order import Curve
+from ._order import Curve, Estimate
 from ._problems import EPS, Problem, closed, defaults, of_points
-from ._subjects import Grid, Subject, subject
+from ._subjects import Grid, Run, Subject, subject
 
-__all__ = ["Audit", "Finding", "Status", "Table", "audit"]
+__all__ = ["Audit", "Finding", "Orders", "Status", "Table", "audit", "follow", "orders"]
 
 Floats = NDArray[np.float64]
 
@@ -133,6 +133,51 @@ class Audit:
         return f"Audit({self.sampler!r}: {words})"
 
 
+@dataclass(frozen=True, eq=False)
+class Orders:
+    """Orders alone: part of an audit."""
+
+    sampler: str
+    findings: tuple[Finding, ...]
+    """`limit`, and one per problem."""
+    estimates: Mapping[str, Estimate]
+    """By the name of the problem."""
+    table: Table
+    """As `Audit.tables["order"]`."""
+
+
+def orders(
+    sampler: Any,
+    points: PointSet | Any = None,
+    *,
+    order: int | None = None,
+    grid: Grid = grids.polynomial,
+    starts: int = 8,
+    sizes: Sequence[int] = SIZES,
+    seed: int = 0,
+) -> Orders:
+    """The part of an audit that measures orders, on the flows in closed form alone.
+
+    Takes and raises what `audit` does; with `points` their exact flow is one more problem.
+    `sizes` are the numbers of steps, five or more, for samplers that have none of their own.
+    """
+    count = _check.integer(starts, "starts", low=2, high=10_000)
+    _check.seed(seed)
+    who = subject(sampler, order, None, "x0")
+    who = replace(who, sizes=who.sizes or tuple(sizes))
+    problems = (*closed(), *(() if points is None else (of_points(as_points(points)),)))
+    curves = [_curve(who, problem, grid, count, seed, lambda _: None) for problem in problems]
+    found = [_order.estimate(curve, seed) for curve in curves]
+    findings = (_checks.convergence(curves, found), *_checks.orders(curves, found, who.order))
+    names = [problem.name for problem in problems]
+    return Orders(who.name, findings, dict(zip(names, found, strict=True)), _order_table(curves))
+
+
+def follow(sampler: Any, denoiser: Denoiser, x: Floats, sigmas: Floats) -> Run:
+    """One run of what `audit` takes for a sampler, on x (B, D) at σ_0, checked as there."""
+    return subject(sampler, None, None, "x0").run(denoiser, x, sigmas)
+
+
 def audit(
     sampler: Any,
     points: PointSet | Any = None,
@@ -211,7 +256,7 @@ def audit(
     ]
     findings += _checks.forms(who, gaussian, grid, first, curves[0].floor)
     tables = {
-        "order": Table(("problem", "steps", "nfe", "error", "slope"), tuple(_rows(curves))),
+        "order": _order_table(curves),
         "work": Table(("problem", "steps", "nfe", "error", "of euler's"), tuple(work)),
     }
     settings = {
@@ -302,14 +347,15 @@ def _rounding(who: Subject, problem: Problem, x: Floats, sigmas: Floats) -> floa
     return float(np.sqrt(np.mean(np.sum(bend**2, axis=1)) / 6))
 
 
-def _rows(curves: list[Curve]) -> list[tuple[Any, ...]]:
-    return [
+def _order_table(curves: list[Curve]) -> Table:
+    rows = [
         (curve.problem, int(n), float(m), float(e), float(p))
         for curve in curves
         for n, m, e, p in zip(
             curve.steps, curve.nfe, curve.rms, np.append(np.nan, curve.slopes), strict=True
         )
     ]
+    return Table(("problem", "steps", "nfe", "error", "slope"), tuple(rows))
 
 
 def _work(

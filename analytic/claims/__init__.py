@@ -180,7 +180,9 @@ def verify(
         subject = replace(subject, model=checked(subject.model, data))
     case = Case(subject, _check.seed(seed), _check.flag(quick, "quick"), high, low)
     verdicts = []
-    journal = None if resume is None else Journal.of(resume, case, versions())
+    journal = (
+        None if resume is None else Journal.of(_check.path(resume, "resume"), case, versions())
+    )
     with bar(units(chosen, subject.model), f"verify {data.name}", progress) as advance:
         for name, test in _tests(chosen, case):
             found = None if journal is None else journal.get(name)

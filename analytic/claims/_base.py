@@ -34,17 +34,11 @@ from ..report import Evidence, Status, Verdict
 from ..sampling import sample
 from ..trajectory import Trajectory
 from . import _oracle
+from .measures import TOLERANCE
 
 __all__ = ["TOLERANCE", "Case", "Claim", "Subject", "lost", "outcome", "untested"]
 
 Floats = NDArray[np.float64]
-
-TOLERANCE = 1e-11
-"""Of identities between log-densities, relative to 1 + |log p|.
-
-Rounding gives about (D + 8)·2⁻⁵³ of the largest logit, 3e-14 at D = 256; the
-rest is room for quadrature.
-"""
 
 
 @dataclass(frozen=True)
@@ -121,14 +115,16 @@ class Case:
         """Log-uniform noise levels in [σ_min, σ_max]."""
         return np.exp(rng.uniform(np.log(self.sigma_min), np.log(self.sigma_max), count))
 
-    def queries(self, rng: np.random.Generator, count: int | None = None) -> tuple[Floats, Floats]:
-        """Queries and levels: forward samples, midpoints, near and far ones.
+    def queries(
+        self, rng: np.random.Generator, count: int | None = None, sigma: Floats | None = None
+    ) -> tuple[Floats, Floats]:
+        """Queries and levels, those given or drawn: forward samples, midpoints, near and far ones.
 
         Three fifths are draws of x_0 + σz; the rest sit where softmax is
         touchy: between two points, beside one, and several radii away.
         """
         n = self.size if count is None else count
-        sigma = self.levels(rng, n)
+        sigma = self.levels(rng, n) if sigma is None else sigma
         x = self.points.sample(n, rng)
         other = self.points.sample(n, rng)
         z = rng.standard_normal(x.shape)
@@ -241,8 +237,12 @@ class Claim:
             if isinstance(rng, np.random.Generator)
             else _check.seed(rng, "rng")
         )
+        if not callable(denoiser) and not isinstance(denoiser, Subject):
+            _check.fail(
+                "denoiser", _check.show(denoiser), "a callable", "see OptimalDenoiser", TypeError
+            )
         subject = denoiser if isinstance(denoiser, Subject) else Subject.of(denoiser, data)
-        return self.test(Case(subject, seed, quick, high, low), self)
+        return self.test(Case(subject, seed, _check.flag(quick, "quick"), high, low), self)
 
 
 def outcome(

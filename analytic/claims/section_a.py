@@ -16,7 +16,7 @@ from .. import field
 from ..denoisers import OptimalDenoiser
 from ..points import PointSet
 from ..report import Evidence, Verdict
-from . import _faults, _oracle
+from . import _faults, _oracle, measures
 from ._base import TOLERANCE, Case, Claim, outcome, untested
 from ._statistics import Interval, estimated, mean_limits
 
@@ -75,10 +75,7 @@ def _mean_shift(case: Case, claim: Claim) -> Verdict:
     x, sigma = case.queries(case.rng(claim.id))
     before = case.log_prob(x, sigma)
     output = case.denoise(x, sigma)
-    mean = _oracle.kernel_mean(case.points, x, sigma)
-    size = case.diameter + np.abs(case.points.mean).max()
-    apart = np.linalg.norm(output - mean, axis=1) / (size * (1 + np.abs(before)))
-    worst = apart
+    worst = measures.off_kernel_mean(case.points, x, sigma, output)
     for _ in range(4):
         after = case.log_prob(output, sigma)
         gain = after - before - ((output - x) ** 2).sum(axis=1) / (2 * sigma**2)
@@ -211,11 +208,8 @@ def _hull(case: Case, claim: Claim) -> Verdict:
     output = case.denoise(x, sigma)
     worst = np.linalg.norm(output, axis=1) - case.points.radius
     scale = case.points.radius or 1.0
-    for v in (_directions(rng, x), _directions(rng, x), output - x, output - case.points.mean):
-        length = np.linalg.norm(v, axis=1, keepdims=True)
-        unit = v / np.where(length > 0, length, 1.0)
-        _, high = _oracle.ranges(case.points, unit)
-        worst = np.maximum(worst, _dot(unit, output) - high)
+    directions = (_directions(rng, x), _directions(rng, x), output - x, output - case.points.mean)
+    worst = np.maximum(worst, measures.outside(case.points, output, directions))
     return outcome(
         claim,
         case,
@@ -243,47 +237,7 @@ def _equivariance(case: Case, claim: Claim) -> Verdict:
     rng = case.rng(claim.id)
     data = case.subset(rng, 2000)
     x, sigma = case.queries(rng, 96 if case.quick else 192)
-    base = build(data)
-    output = np.asarray(base(x, sigma))
-    size = data.diameter_bounds[1] or 1.0
-    shift = 10 * size * rng.standard_normal(data.dim)
-    rotation = np.linalg.qr(rng.standard_normal((data.dim, data.dim)))[0]
-    factor = float(10 ** rng.uniform(1, 3))
-    order = rng.permutation(len(data))
-    half = data.weights / 2
-    changed = {
-        "translation": (data.points + shift, data.weights, x + shift, sigma, output + shift),
-        "rotation": (
-            data.points @ rotation,
-            data.weights,
-            x @ rotation,
-            sigma,
-            output @ rotation,
-        ),
-        "permutation": (data.points[order], data.weights[order], x, sigma, output),
-        "scaling": (
-            data.points * factor,
-            data.weights,
-            x * factor,
-            sigma * factor,
-            output * factor,
-        ),
-        "duplicates": (
-            np.concatenate([data.points, data.points[::-1]]),
-            np.concatenate([half, half[::-1]]),
-            x,
-            sigma,
-            output,
-        ),
-    }
-    apart = {}
-    for name, (points, weights, query, level, expected) in changed.items():
-        gap = np.asarray(build(PointSet(points, weights))(query, level)) - expected
-        unit = size * (factor if name == "scaling" else 1.0)
-        apart[name] = np.linalg.norm(gap, axis=1) / unit
-    # moving data and query rounds their coordinates, which shifts a logit by up to this
-    moved = np.abs(x).max(axis=1) + np.abs(shift).max() + case.points.radius
-    touchy = 1 + size * moved / sigma**2 + np.abs(case.log_prob(x, sigma))
+    apart, touchy = measures.equivariance(build, data, x, sigma, rng)
     measured = np.max(list(apart.values()), axis=0) / touchy
     return outcome(
         claim,

@@ -18,7 +18,7 @@ from ..learned import RandomFeatureDenoiser
 from ..points import PointSet
 from ..report import Evidence, Verdict
 from ..sampling import sample
-from . import _faults, _oracle
+from . import _faults, _oracle, measures
 from ._base import TOLERANCE, Case, Claim, Subject, outcome, untested
 from ._models import told
 from ._statistics import Interval, estimated, mean_limits
@@ -145,17 +145,11 @@ def _ball(case: Case, claim: Claim) -> Verdict:
     v /= np.linalg.norm(v, axis=1, keepdims=True)
     # what a model may be that just meets the hypothesis
     edge = output + length * v
-    base, levels, worst, cases = case.log_prob(x, sigma), [], [], []
+    levels, worst, cases = [], [], []
     met = np.linalg.norm(learned - output, axis=1) <= length[:, 0]
     for r, rows in ((learned, met), (edge, np.ones(len(x), bool))):
         for share in (0.1, 0.5, 1.0):
-            y = x[rows] + share * (r[rows] - x[rows])
-            gain = case.log_prob(y, sigma[rows]) - base[rows]
-            moved = np.linalg.norm(y - x[rows], axis=1)
-            # D, and with it r, is known to ε|x|
-            rounding = 8 * np.finfo(float).eps * np.linalg.norm(x[rows], axis=1) / sigma[rows]
-            blur = rounding * moved / sigma[rows] / TOLERANCE
-            worst.append(-gain / (1 + np.abs(base[rows]) + blur))
+            worst.append(measures.fall(case.log_prob, x[rows], sigma[rows], r[rows], share))
             levels.append(sigma[rows])
             cases.append(x[rows])
     kept = _along(case, x, sigma)

@@ -272,7 +272,7 @@ def _grid(sigmas: Any, data: PointSet) -> Floats:
 def _method(solver: Any, levels: int) -> Solver | None:
     if isinstance(solver, str):
         _check.choice(solver, "solver", (EXACT, *solvers.names()))
-    if solver == EXACT:
+    if isinstance(solver, str) and solver == EXACT:
         return None
     method = solvers.get(solver)
     if method.eta is not None or method.jump:

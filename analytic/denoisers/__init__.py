@@ -16,7 +16,7 @@ density p_0 and x = x_0 + σ z, z ~ N(0, I), the one with least mean squared err
 | `smoothed` | none: the score of a finite set, averaged over shifts of the query |
 """
 
-from ._base import Denoiser, Evaluation, Motion, NotFinite, apply, called, dimension_of
+from ._base import Denoiser, Evaluation, Motion, NotFinite, apply, called, dimension_of, width_of
 from .gaussian import GaussianDenoiser, LowRankGaussianDenoiser
 from .guided import GuidedDenoiser
 from .mixture import GaussianMixtureDenoiser
@@ -39,4 +39,5 @@ __all__ = [
     "apply",
     "called",
     "dimension_of",
+    "width_of",
 ]

@@ -135,9 +135,10 @@ def apply(denoiser: Denoiser, x: Floats, sigma: Any) -> Floats:
         return result
     # a copy each way: a denoiser may work in place, or hand out one buffer again and again
     try:
-        found = np.asarray(denoiser(x.copy(), level if level.ndim else float(level)))
+        output = denoiser(x.copy(), level if level.ndim else float(level))
     except NotFinite:
         return np.full(x.shape, np.nan)
+    found = _check.array(output, "denoiser's output", finite=False)
     if found.shape != x.shape:
         _check.fail(
             "denoiser",

@@ -144,9 +144,9 @@ class GuidedDenoiser:
                     f"no {name} for guidance with a {type(denoiser).__name__}, which has none"
                 )
 
-        def combined(x: Any, sigma: Any, *v: Any) -> Reals:
+        def combined(x: Any, sigma: Any, v: Any = None) -> Reals:
             query = Query.of(x, sigma, dimension_of(self, x))
-            directions = [query.direction(each) for each in v]
+            directions = [query.direction(v)] if name == "jvp" or v is not None else []
 
             def part(denoiser: Any, rows: Floats, levels: Floats, *more: Floats) -> Floats:
                 method = _capability(denoiser, name)

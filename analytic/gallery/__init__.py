@@ -113,14 +113,22 @@ def make(
     chosen = scripts(names, folder)
     for script in chosen:
         script.check()
-    kinds = tuple(dict.fromkeys(_check.choice(e, "formats", ("pdf", "png")) for e in formats))
+    kinds = tuple(
+        dict.fromkeys(
+            _check.choice(e, "formats", ("pdf", "png")) for e in _check.words(formats, "formats")
+        )
+    )
     if not kinds:
         _check.fail("formats", "none", "pdf or png", "name one")
     processes = _check.integer(jobs, "jobs", low=1, high=1024)
+    count = None if n is None else _check.integer(n, "n", low=1)
+    place = _check.path(out, "out")
+    told = None if model is None else _check.text(model, "model")
+    wanted = _check.words(data, "data")
     try:
-        order = _Order(Path(out), model, kinds, n)
-        pairs = [(script, name) for script in chosen for name in _sets(script, data)]
-        sets = order.resolved(dict.fromkeys(name for _, name in pairs), named=bool(data))
+        order = _Order(place, told, kinds, count)
+        pairs = [(script, name) for script in chosen for name in _sets(script, wanted)]
+        sets = order.resolved(dict.fromkeys(name for _, name in pairs), named=bool(wanted))
         missing = [Made(s.name, name, (), sets[name]) for s, name in pairs if sets.get(name)]
         # figures of one set follow each other, so that a worker has its denoiser at hand
         places = list(sets)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _named, grids
+from .. import _check, _named, grids
 from .._outcome import plain
 from ..denoisers import Denoiser, OptimalDenoiser
 from ..flow import integrate
@@ -211,6 +211,7 @@ def image_shape(data: PointSet) -> tuple[int, int, int] | None:
     Rows are pixels in row-major order, channels last, as `datasets` makes them. No dimension is a
     square and three times a square, so the channels, one or three, follow from it.
     """
+    _check.instance(data, "data", PointSet, "see analytic.datasets")
     for channels in (1, 3):
         side = math.isqrt(data.dim // channels)
         if data.dim == side * side * channels and side >= MIN_SIDE:

@@ -144,13 +144,15 @@ def scripts(
     ValueError
         for a name that none has.
     """
-    place = _folder() if folder is None else Path(folder)
+    place = _folder() if folder is None else _check.path(folder, "folder")
     found = {
         path.stem: Script(path) for path in sorted(place.glob("*.py")) if path.stem[0] not in "_."
     }
     if not found:
         _check.fail("folder", repr(str(place)), "a folder with scripts", "see analytic.gallery")
-    chosen = [_check.choice(name, "names", found) for name in names] or list(found)
+    chosen = [_check.choice(name, "names", found) for name in _check.words(names, "names")] or list(
+        found
+    )
     return [found[name] for name in dict.fromkeys(chosen)]
 
 

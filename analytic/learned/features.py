@@ -136,7 +136,7 @@ class RandomFeatureDenoiser:
         if sigmas is None:
             grid = grids.polynomial(24, *grids.noise_range(data))
         else:
-            grid = grids.validate(np.append(sigmas, 0.0))[:-1]
+            grid = grids.validate(np.append(_check.array(sigmas, "sigmas"), 0.0))[:-1]
         count = _check.integer(n_features, "n_features", low=1)
         small = _check.number(ridge, "ridge", low=0.0, open_low=True)
         low, high = _ends(frequencies)
@@ -180,7 +180,14 @@ class RandomFeatureDenoiser:
         try:
             with np.load(target, allow_pickle=False) as archive:
                 return _restore({name: archive[name] for name in ("kind", *_ARRAYS)})
-        except (ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            EOFError,
+            AttributeError,
+            zipfile.BadZipFile,
+        ) as error:
             _check.fail(
                 "path",
                 f"{str(path)!r}, which cannot be read ({error})",

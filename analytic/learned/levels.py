@@ -44,7 +44,8 @@ class LogNormal:
     def __call__(self, rng: np.random.Generator, count: int) -> Floats:
         """(count,) levels."""
         unit = 1.0 if self.sigma_data is None else 2 * self.sigma_data
-        return unit * np.exp(self.mean + self.std * rng.standard_normal(count))
+        source, many = _drawn(rng, count)
+        return unit * np.exp(self.mean + self.std * source.standard_normal(many))
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,21 @@ class LogUniform:
     high: float = 160.0
 
     def __post_init__(self) -> None:
-        low = _check.number(self.low, "low", low=0.0, open_low=True)
-        _check.number(self.high, "high", low=low, high=_check.SIGMA_LIMIT)
+        limit = _check.SIGMA_LIMIT
+        low = _check.number(self.low, "low", low=0.0, high=limit, open_low=True)
+        _check.number(self.high, "high", low=low, high=limit)
 
     def __call__(self, rng: np.random.Generator, count: int) -> Floats:
         """(count,) levels."""
-        return self.low * (self.high / self.low) ** rng.random(count)
+        source, many = _drawn(rng, count)
+        return self.low * (self.high / self.low) ** source.random(many)
+
+
+def _drawn(rng: Any, count: Any) -> tuple[np.random.Generator, int]:
+    many = _check.integer(count, "count")
+    _check.size(many, 1, "count")
+    remedy = "pass np.random.default_rng(seed)"
+    return _check.instance(rng, "rng", np.random.Generator, remedy), many
 
 
 def draw(levels: Levels, rng: np.random.Generator, count: int) -> Floats:

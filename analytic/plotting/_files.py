@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .. import _check
 from ..report import write_atomic
-from ._style import theme
+from ._style import of_figure, theme
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,6 +33,8 @@ def encode(figure: Figure, format: str = "png", *, truetype: bool = True) -> byt
     import matplotlib
 
     _check.choice(format, "format", ("pdf", "png"))
+    of_figure(figure)
+    _check.flag(truetype, "truetype")
     # a date or a version in the file would make equal figures differ
     metadata = {"CreationDate": None} if format == "pdf" else {"Software": None}
     stream = io.BytesIO()
@@ -49,8 +51,11 @@ def save(
     truetype: bool = True,
 ) -> list[Path]:
     """Write `stem`.pdf and `stem`.png, each whole or not at all; the paths written."""
-    names = [_check.choice(each, "formats", ("pdf", "png")) for each in formats]
-    base = Path(stem)
+    words = _check.words(formats, "formats")
+    names = [_check.choice(each, "formats", ("pdf", "png")) for each in words]
+    base = _check.path(stem, "stem")
+    of_figure(figure)
+    _check.flag(truetype, "truetype")
     engine = figure.get_layout_engine()
     if engine is not None:
         # laid out once for all formats; equal axes settle in a second pass only

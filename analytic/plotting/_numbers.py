@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .. import _check
+from ._style import of_figure
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -36,7 +39,7 @@ def numbers(figure: Figure) -> Iterator[Row]:
     to the series before it. In space the value of a line's point is its third coordinate. Values
     are NaN where a kind has none.
     """
-    for place, axes in enumerate(figure.axes):
+    for place, axes in enumerate(of_figure(figure).axes):
         title = axes.get_title() or axes.get_title("left")
         panel = f"{place + 1} {title}".strip() if title else f"{place + 1} {axes.get_ylabel()}"
         yield from _numbers_of(axes, " ".join(panel.split()))
@@ -47,7 +50,10 @@ def to_csv(rows: Iterable[Row]) -> bytes:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(Row._fields)
-    for *words, x, y, value in rows:
+    if not isinstance(rows, Iterable):
+        _check.fail("rows", _check.show(rows), "rows", "see analytic.plotting.numbers", TypeError)
+    for row in rows:
+        *words, x, y, value = _check.instance(row, "rows", Row, "see analytic.plotting.numbers")
         cells = ["" if math.isnan(each) else f"{each:.9g}" for each in (x, y, value)]
         writer.writerow((*words, *cells))
     return stream.getvalue().encode()

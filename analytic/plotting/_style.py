@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import textwrap
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -162,8 +162,9 @@ def figure(width: float | None = None, height: float | None = None) -> Figure:
     from matplotlib.figure import Figure
 
     wide, high = matplotlib.rcParams["figure.figsize"]
-    size = (wide if width is None else width, high if height is None else height)
-    return Figure(figsize=size, layout="constrained")
+    wide = wide if width is None else _check.number(width, "width", low=0.1, high=1e3)
+    high = high if height is None else _check.number(height, "height", low=0.1, high=1e3)
+    return Figure(figsize=(wide, high), layout="constrained")
 
 
 @contextmanager
@@ -173,7 +174,21 @@ def canvas(ax: Axes | None, width: float = COLUMN, height: float = HEIGHT) -> It
         if ax is None:
             stack.enter_context(theme())
             ax = figure(width, height).subplots()
-        yield ax
+        yield on_axes(ax)
+
+
+def on_axes(ax: Any, argument: str = "ax") -> Axes:
+    """Axes that can be drawn on."""
+    from matplotlib.axes import Axes
+
+    return _check.instance(ax, argument, Axes, "pass those of a figure, or None for new ones")
+
+
+def of_figure(value: Any, argument: str = "figure") -> Figure:
+    """A figure."""
+    from matplotlib.figure import Figure
+
+    return _check.instance(value, argument, Figure, "see analytic.plotting.figure, or ax.figure")
 
 
 def scatter_data(axes: Axes, points: Any, zorder: float = 1) -> None:
@@ -190,8 +205,21 @@ def scatter_data(axes: Axes, points: Any, zorder: float = 1) -> None:
     )
 
 
-def looks_of(labels: Collection[str], bounds: Container[str | None] = ()) -> dict[str, Look]:
+def looks_by(labels: Collection[str], looks: Any) -> dict[str, Look]:
+    """`looks_of` the labels, but for those that the caller gave a look of their own."""
+    given = {} if looks is None else _check.mapping(looks, "looks")
+    for label, look in given.items():
+        _check.choice(label, "looks", labels)
+        _check.instance(look, f"looks[{label!r}]", Look, "see analytic.plotting.Look")
+    return looks_of(labels) | given
+
+
+def looks_of(labels: Collection[str], bounds: Collection[str | None] = ()) -> dict[str, Look]:
     """One look per label: by its role if it has one, else the next free one."""
+    labels = _check.words(labels if not isinstance(labels, Mapping) else list(labels), "labels")
+    if not isinstance(bounds, Collection) or isinstance(bounds, (str, bytes)):
+        _check.fail("bounds", _check.show(bounds), "a list of labels", "put it into one", TypeError)
+    among = _check.words([each for each in bounds if each is not None], "bounds")
     roles = {label: look for label in labels for pattern, look in _ROLES if pattern.match(label)}
     # two solid lines could not be told apart in grey print
     solid = SAMPLING in roles.values()
@@ -199,7 +227,7 @@ def looks_of(labels: Collection[str], bounds: Container[str | None] = ()) -> dic
     result: dict[str, Look] = {}
     for label in labels:
         role = roles.get(label)
-        if label in bounds:
+        if label in among:
             result[label] = BOUND
         elif role is None or role in result.values():
             result[label] = next(others)
@@ -212,7 +240,8 @@ def shared_legend(result: Figure, width: float) -> None:
     """One legend below all panels, if some panel has more than one curve."""
     entries: dict[str, Any] = {}
     several = False
-    for axes in result.axes:
+    _check.number(width, "width", low=0.1, high=1e3)
+    for axes in of_figure(result, "result").axes:
         handles, labels = axes.get_legend_handles_labels()
         several |= len(labels) > 1
         for handle, label in zip(handles, labels, strict=True):
@@ -237,6 +266,7 @@ def thin_ticks(axes: Axes) -> None:
     """
     from matplotlib.ticker import FuncFormatter, NullLocator
 
+    on_axes(axes, "axes")
     for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
         if axis.get_scale() == "log" and max(limits) >= 100 * min(limits):
             axis.set_minor_locator(NullLocator())
@@ -249,9 +279,9 @@ def decade(value: float, position: int | None = None) -> str:
     return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def drawable(values: Any, scale: str) -> Floats:
+def drawable(values: Any, scale: str, argument: str = "values") -> Floats:
     """Values with NaN where an axis of that scale cannot show them."""
-    result = np.array(values, dtype=np.float64)
+    result = np.array(_check.array(values, argument, finite=False), dtype=np.float64)
     hidden = ~np.isfinite(result)
     if scale == "log":
         hidden |= result <= 0

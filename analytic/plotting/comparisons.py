@@ -77,6 +77,7 @@ def score_deviation(
     unit : what it is divided by: "scale", √tr Σ of the data; "sigma"; or "score", σ², which
         makes it the error of the score, in inverse data units.
     """
+    _check.having(comparison, "comparison", ("sigmas", "scale", "settings"), "a Comparison")
     levels = comparison.sigmas[:, None]
     units: dict[str, tuple[Any, str]] = {
         "scale": (comparison.scale, "|r − D| / data scale"),
@@ -98,6 +99,7 @@ def theorem_fraction(
 
     Thin lines of the same kind are the weaker condition for one Euler step of the grid.
     """
+    _check.having(comparison, "comparison", ("sigmas", "settings"), "a Comparison")
     looks = looks_of(comparison.settings)
     with canvas(ax) as axes:
         for name, each in comparison.settings.items():
@@ -116,7 +118,7 @@ def theorem_fraction(
         axes.set_ylim(-0.03, 1.03)
         axes.set_ylabel("share with |r − D| ≤ |D − x|")
         _towards_data(axes, comparison)
-        if legend:
+        if _check.flag(legend, "legend"):
             axes.legend()
         return axes
 
@@ -126,6 +128,7 @@ def loss_split(comparison: Comparison, *, ax: Axes | None = None, legend: bool =
 
     E|r - x_0|² = E|r - D|² + mmse; and the losses on held-out points, where there are some.
     """
+    _check.having(comparison, "comparison", ("sigmas", "loss"), "a Comparison")
     loss = comparison.loss
     curves = {
         "loss of r": loss.model,
@@ -161,7 +164,7 @@ def loss_split(comparison: Comparison, *, ax: Axes | None = None, legend: bool =
         axes.set_ylabel("mean squared error (data units²)")
         _towards_data(axes, comparison)
         _short(axes)
-        if legend:
+        if _check.flag(legend, "legend"):
             axes.legend()
         return axes
 
@@ -172,6 +175,7 @@ def memorisation(comparison: Comparison, *, ax: Axes | None = None, legend: bool
     The ratio is that to the nearest over that to the second nearest data point, which calls an
     end memorised where it is below 1/3; beside it that of data points among themselves.
     """
+    _check.having(comparison, "comparison", ("sigmas", "ends"), "a Comparison")
     ends, between = comparison.ends, comparison.between
     curves = {
         "ends of the model": ends["model"].ratio,
@@ -195,7 +199,7 @@ def memorisation(comparison: Comparison, *, ax: Axes | None = None, legend: bool
         axes.set(xlim=(0, 1), ylim=(-0.03, 1.03))
         axes.set_xlabel("distance to the nearest / second nearest data point")
         axes.set_ylabel("share of ends below")
-        if legend:
+        if _check.flag(legend, "legend"):
             # curves may pass anywhere: the box is see-through, and where least is behind it
             axes.legend(frameon=True, framealpha=0.8, edgecolor="none")
         return axes
@@ -203,6 +207,7 @@ def memorisation(comparison: Comparison, *, ax: Axes | None = None, legend: bool
 
 def comparison_figure(comparison: Comparison) -> Figure:
     """A model beside the optimal denoiser on a page: what `analytic.compare` found, in panels."""
+    _check.having(comparison, "comparison", ("sigmas", "settings", "loss", "ends"), "a Comparison")
     with theme():
         result = figure(PAGE, 7.0)
         grid = list(result.subplots(3, 2).flat)

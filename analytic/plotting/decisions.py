@@ -20,7 +20,7 @@ from ._style import (
     canvas,
     drawable,
     level_text,
-    looks_of,
+    looks_by,
     plain,
     thin_ticks,
 )
@@ -55,8 +55,11 @@ def jump_curves(
     marked : whether every position has a mark.
     bands : whether bands run from the 10 % to the 90 % quantile.
     """
-    shared = positions if isinstance(positions, Mapping) else dict.fromkeys(distances, positions)
-    chosen = looks_of(distances) | dict(looks or {})
+    _check.mapping(distances, "distances")
+    shared = _by_label(positions, distances)
+    chosen = looks_by(distances, looks)
+    for given, name in ((marked, "marked"), (bands, "bands")):
+        _check.flag(given, name)
     with canvas(ax) as axes:
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -84,10 +87,10 @@ def jump_curves(
                 linestyle=look.linestyle,
                 marker=look.marker if marked else None,
             )
-        axes.set_xlabel(xlabel)
-        axes.set_ylabel(ylabel)
+        axes.set_xlabel(_check.text(xlabel, "xlabel"))
+        axes.set_ylabel(_check.text(ylabel, "ylabel"))
         thin_ticks(axes)
-        if legend:
+        if _check.flag(legend, "legend"):
             axes.legend()
         return axes
 
@@ -102,9 +105,9 @@ def certificate_scatter(
     nearest : (B,) distance from the data point reached to its nearest neighbour, data units.
     sigma : (B,) level at which the trap certificate fired (theory D1); NaN is left out.
     """
-    apart = np.asarray(nearest, dtype=np.float64)
-    level = np.asarray(sigma, dtype=np.float64)
-    if apart.ndim != 1 or level.shape != apart.shape:
+    apart = _check.shaped(nearest, "nearest", (None,), finite=False)
+    level = _check.array(sigma, "sigma", finite=False)
+    if level.shape != apart.shape:
         _check.fail("sigma", f"shape {level.shape}", f"{apart.shape}", "one level per trajectory")
     known = np.isfinite(level) & (level > 0) & (apart > 0)
     with canvas(ax) as axes:
@@ -132,7 +135,7 @@ def certificate_scatter(
         axes.set_xlabel("to the nearest neighbour (data units)")
         axes.set_ylabel("certified σ (data units)")
         thin_ticks(axes)
-        if legend:
+        if _check.flag(legend, "legend"):
             axes.legend(loc="upper left")
         return axes
 
@@ -154,6 +157,12 @@ def perplexity_curve(
     marks : label -> level at which a vertical line stands, that of speciation say.
     """
     looks = (OTHERS[0], OTHERS[4], OTHERS[3])
+    _check.having(found, "found", ("sigmas", "entropy", "error", "effective"), "a Perplexity")
+    count = len(found.sigmas)
+    least = None if bound is None else _check.shaped(bound, "bound", (count,))
+    lines = {} if marks is None else _check.mapping(marks, "marks")
+    for label, level in lines.items():
+        _check.number(level, f"marks[{label!r}]", low=0.0)
     with canvas(ax) as axes:
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -172,16 +181,15 @@ def perplexity_curve(
             linestyle="-",
             label="perplexity",
         )
-        if bound is not None:
-            least = np.exp(np.maximum(_check.array(bound, "bound"), 0.0))
+        if least is not None:
             axes.plot(
                 found.sigmas,
-                least,
+                np.exp(np.maximum(least, 0.0)),
                 color=BOUND.color,
                 linestyle=BOUND.linestyle,
                 label="Gaussian bound",
             )
-        for look, (label, level) in zip(looks, dict(marks or {}).items(), strict=False):
+        for look, (label, level) in zip(looks, lines.items(), strict=False):
             axes.axvline(
                 level, color=look.color, linestyle=look.linestyle, linewidth=1.0, label=plain(label)
             )
@@ -189,7 +197,7 @@ def perplexity_curve(
         axes.set_xlabel("σ (data units)")
         axes.set_ylabel("data points")
         thin_ticks(axes)
-        if legend:
+        if _check.flag(legend, "legend"):
             axes.legend(loc="upper right")
         return axes
 
@@ -217,8 +225,10 @@ def curves_by(
     jumps : whether values are constant in pieces, and jump half-way between places.
     marks : markers per curve, staggered so that curves that coincide are all seen.
     """
-    shared = positions if isinstance(positions, Mapping) else dict.fromkeys(values, positions)
-    chosen = looks_of(values) | dict(looks or {})
+    _check.mapping(values, "values")
+    shared = _by_label(positions, values)
+    chosen = looks_by(values, looks)
+    _check.flag(jumps, "jumps")
     many = _check.integer(marks, "marks", low=0)
     with canvas(ax) as axes:
         for k, (label, each) in enumerate(values.items()):
@@ -243,8 +253,17 @@ def curves_by(
                 marker=look.marker if many else None,
                 markevery=(k * spacing // len(values), spacing) if many else None,
             )
-        axes.set_xlabel(xlabel)
-        axes.set_ylabel(ylabel)
-        if legend and len(values) > 1:
+        axes.set_xlabel(_check.text(xlabel, "xlabel"))
+        axes.set_ylabel(_check.text(ylabel, "ylabel"))
+        if _check.flag(legend, "legend") and len(values) > 1:
             axes.legend()
         return axes
+
+
+def _by_label(positions: Any, labels: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Places of each label, which may share them."""
+    if not isinstance(positions, Mapping):
+        return dict.fromkeys(labels, positions)
+    for label in labels:
+        _check.choice(label, "positions", _check.mapping(positions, "positions"))
+    return positions

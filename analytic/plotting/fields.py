@@ -7,7 +7,7 @@ is computed elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from ._style import (
     SAMPLING,
     Look,
     canvas,
-    looks_of,
+    looks_by,
     plain,
     scatter_data,
 )
@@ -62,7 +62,7 @@ def plane_paths(
     *,
     ax: Axes | None = None,
     looks: Mapping[str, Look] | None = None,
-    steps: Container[str] = (),
+    steps: Collection[str] = (),
     limit: float = 1.2,
     legend: bool = True,
 ) -> Axes:
@@ -81,8 +81,10 @@ def plane_paths(
     if data.dim < 2:
         _check.fail("points", f"dimension {data.dim}", "at least 2", "plot against σ instead")
     reach = _check.number(limit, "limit", low=0.0, open_low=True)
-    tables = {label: _paths_of(each, label, data.dim) for label, each in paths.items()}
-    chosen = looks_of(tables) | dict(looks or {})
+    given = _check.mapping(paths, "paths")
+    tables = {label: _paths_of(each, label, data.dim) for label, each in given.items()}
+    chosen = looks_by(tables, looks)
+    marked = _check.words(steps, "steps")
     names, seen = ("$x_1$", "$x_2$"), data.points
     if data.dim > 2:
         basis, share = principal(data.points, 2, data.weights)
@@ -102,7 +104,7 @@ def plane_paths(
                     color=look.color,
                     linestyle=look.linestyle,
                     linewidth=0.9,
-                    marker=look.marker if label in steps else None,
+                    marker=look.marker if label in marked else None,
                     markersize=2,
                     markeredgewidth=0,
                     zorder=level,
@@ -113,7 +115,7 @@ def plane_paths(
         axes.set_ylim(centre[1] - half, centre[1] + half)
         axes.set_xlabel(f"{names[0]} (data units)")
         axes.set_ylabel(f"{names[1]} (data units)")
-        if legend:
+        if _check.flag(legend, "legend"):
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
         return axes
 
@@ -152,6 +154,10 @@ def likelihood_ball(
     left, right, lower, upper = _extent(extent)
     across = np.linspace(left, right, field.shape[1])
     up = np.linspace(lower, upper, field.shape[0])
+    data = None if points is None else _check.shaped(points, "points", (None, 2))
+    target = None if step is None else _place(step, "step")
+    other = None if learned is None else _place(learned, "learned")
+    title = plain(_check.text(name, "name"))
     radius = float(np.linalg.norm(state - centre))
     angle = np.linspace(0.0, 2 * np.pi, _CIRCLE)
     with canvas(ax, height=COLUMN) as axes:
@@ -161,8 +167,8 @@ def likelihood_ball(
         axes.contour(
             across, up, field, levels=[0.0], colors=[OTHERS[0].color], linewidths=0.9, zorder=2
         )
-        if points is not None:
-            scatter_data(axes, _check.array(points, "points"), zorder=0.5)
+        if data is not None:
+            scatter_data(axes, data, zorder=0.5)
         axes.plot(
             centre[0] + radius * np.cos(angle),
             centre[1] + radius * np.sin(angle),
@@ -173,8 +179,8 @@ def likelihood_ball(
         )
         way = np.stack([state, centre])
         axes.plot(*way.T, color=DENOISING.color, linestyle=DENOISING.linestyle, linewidth=0.9)
-        if step is not None:
-            end = np.stack([state, _place(step, "step")])
+        if target is not None:
+            end = np.stack([state, target])
             axes.plot(
                 *end.T, color=SAMPLING.color, linewidth=2.2, solid_capstyle="butt", label="step"
             )
@@ -182,9 +188,9 @@ def likelihood_ball(
             (state, SAMPLING, "x", 4.5),
             (centre, DENOISING, "denoising D", 6.0),
         ]
-        if learned is not None:
+        if other is not None:
             # small enough to leave D visible where the two agree
-            marks.append((_place(learned, "learned"), LEARNED, plain(name), 3.5))
+            marks.append((other, LEARNED, title, 3.5))
         for place, look, label, size in marks:
             axes.plot(
                 *place[:, None],
@@ -200,7 +206,7 @@ def likelihood_ball(
         axes.set_aspect("equal")
         axes.set_xlim(left, right)
         axes.set_ylim(lower, upper)
-        if legend:
+        if _check.flag(legend, "legend"):
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
         return axes
 
@@ -214,15 +220,17 @@ def basin_map(index: Any, extent: Extent, *, ax: Axes | None = None, points: Any
     extent : (left, right, lower, upper) starts of the grid's outer cells.
     points : (N, 2) data, if they lie in the plane of the starts.
     """
-    found = np.asarray(index)
-    if found.ndim != 2 or found.dtype.kind not in "iu" or min(found.shape) < 2:
-        _check.fail("index", _check.show(index), "(H, W) whole numbers", "see analytic.basins")
+    found = _check.raw(index, "index")
+    if found.ndim != 2 or found.dtype.kind not in "iu" or min(found.shape) < 2 or found.min() < 0:
+        _check.fail("index", _check.show(index), "(H, W) whole numbers ≥ 0", "see analytic.basins")
     left, right, lower, upper = _extent(extent)
-    tint = _tints(found)
+    spread = None if points is None else _check.shaped(points, "points", (None, 2))
+    tint, highest = _tints(found), int(found.max())
+    _check.size(highest + 1, 1, "index")
     with canvas(ax, height=COLUMN) as axes:
         from matplotlib.colors import ListedColormap
 
-        colors = [TINTS[0]] * (int(found.max()) + 1)
+        colors = [TINTS[0]] * (highest + 1)
         for point, number in tint.items():
             colors[point] = TINTS[number % len(TINTS)]
         axes.pcolormesh(
@@ -235,8 +243,7 @@ def basin_map(index: Any, extent: Extent, *, ax: Axes | None = None, points: Any
             shading="nearest",
             rasterized=True,
         )
-        if points is not None:
-            spread = _check.array(points, "points")
+        if spread is not None:
             axes.scatter(spread[:, 0], spread[:, 1], s=2, color="black", linewidths=0, label="data")
         axes.set_aspect("equal")
         axes.set_xlim(left, right)
@@ -274,7 +281,7 @@ def _tints(index: NDArray[Any]) -> dict[int, int]:
 
 
 def _paths_of(values: Any, label: str, dim: int) -> Floats:
-    table = np.asarray(values, dtype=np.float64)
+    table = _check.array(values, f"paths[{label!r}]", finite=False).astype(np.float64)
     if table.ndim != 3 or table.shape[2] != dim:
         _check.fail(
             f"paths[{label!r}]",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from ._style import (
     canvas,
     drawable,
     level_text,
-    looks_of,
+    looks_by,
     plain,
     scatter_data,
 )
@@ -59,6 +59,7 @@ def trajectories_2d(
     legend : whether to say below the axes what is what.
     """
     data = as_points(points)
+    _check.instance(trajectory, "trajectory", Trajectory, "see analytic.integrate")
     if data.dim != 2 or trajectory.states.shape[2] != 2:
         _check.fail(
             "points",
@@ -95,6 +96,7 @@ def pca_view(
         `geometry.principal`, which takes a while for large sets.
     """
     data = as_points(points)
+    _check.instance(trajectory, "trajectory", Trajectory, "see analytic.integrate")
     if data.dim < 2 or trajectory.states.shape[2] != data.dim:
         _check.fail(
             "points",
@@ -103,7 +105,9 @@ def pca_view(
             "pass the points that the trajectory was computed from",
         )
     radii = _check.number(limit, "limit", low=0.0, open_low=True)
-    basis, share = principal(data.points, 2, data.weights) if plane is None else plane
+    basis, share = (
+        principal(data.points, 2, data.weights) if plane is None else _plane(plane, data.dim)
+    )
     states, denoised, projected = (
         (each - data.mean) @ basis.T
         for each in (trajectory.states, trajectory.denoised, data.points)
@@ -139,10 +143,11 @@ def geometry_curves(
     looks : label -> look, for labels that do not say by themselves what they are.
     middle : "mean" or "median".
     """
-    for label in looks or ():
-        _check.choice(label, "looks", values)
+    _check.mapping(values, "values")
+    _check.flag(logy, "logy")
+    drawn = looks_by(values, looks)
     _check.choice(middle, "middle", ("mean", "median"))
-    levels = np.asarray(sigmas, dtype=np.float64)
+    levels = _check.shaped(sigmas, "sigmas", (None,))
     keep = levels > 0
     table = {label: _columns(each, label, levels.size)[keep] for label, each in values.items()}
     levels = levels[keep]
@@ -150,7 +155,6 @@ def geometry_curves(
     with canvas(ax) as axes:
         axes.set_xscale("log")
         axes.set_yscale(yscale)
-        drawn = looks_of(table) | dict(looks or {})
         for label, each in table.items():
             look = drawn[label]
             low, high = np.quantile(each, [0.1, 0.9], axis=1)
@@ -169,8 +173,8 @@ def geometry_curves(
         if levels.max() < 100 * levels.min():
             _few_decades(axes)
         axes.set_xlabel("σ (data units)")
-        axes.set_ylabel(ylabel)
-        if legend and len(table) > 1:
+        axes.set_ylabel(_check.text(ylabel, "ylabel"))
+        if _check.flag(legend, "legend") and len(table) > 1:
             axes.legend()
         return axes
 
@@ -219,13 +223,21 @@ def _paths(
     axes.set_aspect("equal")
     axes.set_xlim(centre[0] - reach, centre[0] + reach)
     axes.set_ylim(centre[1] - reach, centre[1] + reach)
-    if legend:
+    if _check.flag(legend, "legend"):
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+
+
+def _plane(value: Any, dim: int) -> tuple[Floats, Floats]:
+    """Two directions and their shares."""
+    if not isinstance(value, Sequence) or len(value) != 2:
+        _check.fail("plane", _check.show(value), "(directions, shares)", "see geometry.principal")
+    directions, shares = value
+    return _check.shaped(directions, "plane", (2, dim)), _check.shaped(shares, "plane", (2,))
 
 
 def _columns(values: Any, label: str, count: int) -> Floats:
     """Values (T, B) of the trajectories that are finite throughout."""
-    table = np.asarray(values, dtype=np.float64)
+    table = _check.array(values, f"values[{label!r}]", finite=False).astype(np.float64)
     table = table[:, None] if table.ndim == 1 else table
     if table.ndim != 2 or len(table) != count:
         _check.fail(

@@ -35,14 +35,18 @@ def image_rows(
         a range. In the other rows every image is stretched to its own range. Colours are
         drawn, and listed by `numbers`, as shares of that range.
     """
+    _check.mapping(rows, "rows")
     stacks = {label: _check.array(each, f"rows[{label!r}]") for label, each in rows.items()}
-    levels = _check.array(sigmas, "sigmas")
-    ranges = dict(limits or {})
-    for label in ranges:
+    if not stacks:
+        _check.fail("rows", "none", "at least one", "name a stack of images")
+    levels = _check.shaped(sigmas, "sigmas", (None,))
+    ranges = {} if limits is None else _check.mapping(limits, "limits")
+    for label, ends in ranges.items():
         _check.choice(label, "limits", stacks)
+        ranges[label] = tuple(_check.shaped(ends, f"limits[{label!r}]", (2,)).tolist())
     for label, stack in stacks.items():
         good = stack.ndim == 3 or (stack.ndim == 4 and stack.shape[3] == 3)
-        if not good or len(stack) != levels.size:
+        if not good or len(stack) != levels.size or not stack.size:
             _check.fail(
                 f"rows[{label!r}]",
                 f"shape {stack.shape}",

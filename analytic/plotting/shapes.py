@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _check
-from ._style import COLUMN, SAMPLING, Look, canvas, figure, looks_of, plain, theme
+from ._style import COLUMN, SAMPLING, Look, canvas, figure, looks_by, on_axes, plain, theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,8 @@ def density_contours(
     log_density : (H, W) in nats.
     below : nats. Of a Gaussian, 0.5, 2 and 4.5 are one, two and three standard deviations.
     """
-    across, up = _check.array(x, "x"), _check.array(y, "y")
+    across, up = _check.shaped(x, "x", (None,)), _check.shaped(y, "y", (None,))
+    _check.text(label, "label")
     values = _check.array(log_density, "log_density")
     if values.shape != (up.size, across.size):
         _check.fail(
@@ -45,7 +46,7 @@ def density_contours(
             f"({up.size}, {across.size})",
             "give one row per y and one column per x",
         )
-    drops = sorted((_check.number(each, "below", low=0.0) for each in below), reverse=True)
+    drops = np.unique(_check.shaped(below, "below", (None,)))[::-1].tolist()
     with canvas(ax, height=COLUMN) as axes:
         axes.contour(
             across,
@@ -80,13 +81,18 @@ def variance_spectrum(
     looks : label -> look, for labels that do not say by themselves what they are.
     """
     most = _check.integer(count, "count", low=1)
-    for label in looks or ():
-        _check.choice(label, "looks", shares)
+    tables = {
+        label: np.atleast_2d(_check.array(each, f"shares[{label!r}]").astype(np.float64))
+        for label, each in _check.mapping(shares, "shares").items()
+    }
+    for label, table in tables.items():
+        if table.ndim != 2 or not table.size:
+            _check.fail(f"shares[{label!r}]", f"shape {table.shape}", "(K,) or (B, K)", "see pca")
+    drawn = looks_by(tables, looks)
     with canvas(ax) as axes:
-        drawn = looks_of(shares) | dict(looks or {})
         longest = 1
-        for label, each in shares.items():
-            table = np.atleast_2d(np.asarray(each, dtype=np.float64))[:, :most]
+        for label, whole in tables.items():
+            table = whole[:, :most]
             place = np.arange(1, table.shape[1] + 1)
             longest = max(longest, table.shape[1])
             # what is below the rounding of squares says nothing
@@ -105,7 +111,7 @@ def variance_spectrum(
         axes.set_xticks(range(1, longest + 1))
         axes.set_xlabel("principal component")
         axes.set_ylabel("share of the variance")
-        if legend and len(shares) > 1:
+        if _check.flag(legend, "legend") and len(shares) > 1:
             axes.legend()
         return axes
 
@@ -132,7 +138,12 @@ def boomerang(
         _check.fail(
             "coordinates", f"shape {paths.shape}", "(T, B, 3)", "project them to three dimensions"
         )
-    if ax is not None and not hasattr(ax, "get_zlim"):
+    _check.instance(look, "look", Look, "see analytic.plotting.Look")
+    names = _check.words(labels, "labels")
+    if len(names) != 3:
+        _check.fail("labels", f"{len(names)} of them", "three", "name each axis")
+    mean = None if shape is None else _check.shaped(shape, "shape", (None, 3))
+    if ax is not None and not hasattr(on_axes(ax), "get_zlim"):
         _check.fail("ax", "axes in the plane", 'those of projection="3d"', "make them so")
     if ax is None:
         with theme():
@@ -146,10 +157,10 @@ def boomerang(
             alpha=0.5,
             label="trajectories" if k == 0 else None,
         )
-    if shape is not None:
-        ax.plot(*np.transpose(shape), color="black", linewidth=1.4, label="mean", zorder=5)
+    if mean is not None:
+        ax.plot(*mean.T, color="black", linewidth=1.4, label="mean", zorder=5)
     ax.plot(*([v] for v in paths[-1, 0]), color="black", marker="o", linestyle="none", label="end")
-    for axis, label in zip((ax.xaxis, ax.yaxis, ax.zaxis), labels, strict=True):
+    for axis, label in zip((ax.xaxis, ax.yaxis, ax.zaxis), names, strict=True):
         axis.set_label_text(label)
         axis.set_rotate_label(True)
         axis.labelpad = -6.0

@@ -46,8 +46,12 @@ def width_curves(
     import matplotlib
     from matplotlib.ticker import NullLocator
 
-    counts, levels = (np.asarray(each, dtype=np.float64) for each in (widths, sigmas))
-    table = np.asarray(values, dtype=np.float64)
+    counts = _check.shaped(widths, "widths", (None,))
+    levels = _check.shaped(sigmas, "sigmas", (None,))
+    least = None if floors is None else _check.shaped(floors, "floors", (len(levels),))
+    table = _check.array(values, "values", finite=False)
+    if not table.size or not (counts > 0).all():
+        _check.fail("widths and values", "none, or widths of 0", "positive widths", "fit a model")
     if table.shape != (len(levels), len(counts)):
         wanted = f"({len(levels)}, {len(counts)})"
         _check.fail("values", f"shape {table.shape}", wanted, "give a row for each of sigmas")
@@ -64,10 +68,10 @@ def width_curves(
                 color=colors[k],
                 marker=_MARKERS[k % len(_MARKERS)],
             )
-            if floors is not None and floors[k] > bottom:
+            if least is not None and least[k] > bottom:
                 axes.plot(
                     counts[[0, -1]],
-                    [floors[k]] * 2,
+                    [least[k]] * 2,
                     label=f"mmse, σ = {level_text(level)}",
                     color=colors[k],
                     linestyle=BOUND.linestyle,
@@ -77,9 +81,9 @@ def width_curves(
         axes.set_xticks(counts, [f"{count:g}" for count in counts])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("features K")
-        axes.set_ylabel(ylabel)
+        axes.set_ylabel(_check.text(ylabel, "ylabel"))
         thin_ticks(axes)
-        if legend:
+        if _check.flag(legend, "legend"):
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         return axes
 
@@ -100,14 +104,21 @@ def throughput(
         per second; methods stop where they were too slow.
     ours : names that begin so are drawn as solid lines, all others thin and broken.
     """
-    looks = _methods(list(rates), ours)
+    looks = _methods(list(_check.mapping(rates, "rates")), _check.text(ours, "ours"))
+    known = _check.mapping(sizes, "sizes")
+    counts = {
+        name: _check.shaped(known[_check.choice(name, "sizes", known)], f"sizes[{name!r}]", (None,))
+        for name in rates
+    }
+    for name, each in rates.items():
+        _check.shaped(each, f"rates[{name!r}]", counts[name].shape, finite=False)
     with canvas(ax) as axes:
         axes.set(xscale="log", yscale="log")
         for name, values in rates.items():
             look = looks[name]
             own = name.startswith(ours)
             axes.plot(
-                np.asarray(sizes[name], dtype=np.float64),
+                counts[name],
                 drawable(values, "log"),
                 label=plain(name),
                 color=look.color,
@@ -119,7 +130,7 @@ def throughput(
         axes.set_xlabel("data points N")
         axes.set_ylabel("queries per second")
         thin_ticks(axes)
-        if legend:
+        if _check.flag(legend, "legend"):
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         return axes
 

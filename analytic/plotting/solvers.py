@@ -51,7 +51,12 @@ def solver_error(
     guides : orders p of which a dashed line ∝ NFE⁻ᵖ is drawn.
     legend : whether one lies below the axes.
     """
-    known = orders or {}
+    known = {} if orders is None else _check.mapping(orders, "orders")
+    for name, order in known.items():
+        _check.number(order, f"orders[{name!r}]")
+    for mapped, title in ((nfe, "nfe"), (errors, "errors")):
+        _check.mapping(mapped, title)
+    powers = _check.shaped(guides, "guides", (None,))
     with canvas(ax) as axes:
         axes.set(xscale="log", yscale="log")
         axes.set_xlabel("evaluations of the denoiser (NFE)")
@@ -67,12 +72,12 @@ def solver_error(
                 linestyle=look.linestyle,
                 marker=look.marker,
             )
-        if curves and guides:
+        if curves and powers.size:
             _guides(axes, curves, guides)
         ticks = np.unique(np.concatenate([x for x, _ in curves.values()] or [np.ones(1)]))
         _powers(axes, ticks)
         thin_ticks(axes)
-        if legend:
+        if _check.flag(legend, "legend"):
             _below(axes, 2)
         return axes
 
@@ -95,8 +100,12 @@ def gamma_factors(
 
     The dashed line is γ = 1, to which all tend with finer levels.
     """
-    levels = np.asarray(sigmas, dtype=np.float64)
-    names = [label.split()[0] for label in factors]
+    levels = _check.shaped(sigmas, "sigmas", (None,))
+    names = [(label.split() or [""])[0] for label in _check.mapping(factors, "factors")]
+    for label, values in factors.items():
+        _check.shaped(values, f"factors[{label!r}]", levels.shape, finite=False)
+    if not (levels.size and (levels > 0).all()):
+        _check.fail("sigmas", _check.show(sigmas), "levels > 0", "leave out σ = 0")
     with canvas(ax) as axes:
         axes.set(xscale="log", yscale="log")
         for k, (label, values) in enumerate(factors.items()):
@@ -122,7 +131,7 @@ def gamma_factors(
         thin_ticks(axes)
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(lambda y, _: f"{y:g}" if f"{y:e}"[0] in "25" else "")
-        if legend:
+        if _check.flag(legend, "legend"):
             _below(axes, 2)
         return axes
 
@@ -137,6 +146,12 @@ def grid_levels(
     grids : name to grids (n + 1,), of decreasing levels > 0 in data units. Grids of different
         names and the same n share a row, the first above.
     """
+    for name, each in _check.mapping(grids, "grids").items():
+        if not isinstance(each, Sequence):
+            what = "a list of grids"
+            _check.fail(f"grids[{name!r}]", _check.show(each), what, "put it into one", TypeError)
+        for levels in each:
+            _check.shaped(levels, f"grids[{name!r}]", (None,))
     with canvas(ax) as axes:
         axes.set_xscale("log")
         sizes = sorted({len(levels) - 1 for each in grids.values() for levels in each})
@@ -160,7 +175,7 @@ def grid_levels(
         axes.set_xlabel("level σ (data units)")
         axes.set_ylabel("steps")
         thin_ticks(axes)
-        if legend:
+        if _check.flag(legend, "legend"):
             _below(axes, len(grids))
         return axes
 
@@ -180,7 +195,9 @@ def grid_error(
     errors : name of a grid to name of a solver to (K,) errors, in data units. A grid has its
         colour, a solver the kind of its line.
     """
-    counts = np.asarray(steps, dtype=np.float64)
+    counts = _check.shaped(steps, "steps", (None,))
+    for grid, each in _check.mapping(errors, "errors").items():
+        _check.mapping(each, f"errors[{grid!r}]")
     solvers = list(dict.fromkeys(name for each in errors.values() for name in each))
     with canvas(ax) as axes:
         axes.set(xscale="log", yscale="log")
@@ -203,7 +220,7 @@ def grid_error(
         axes.set_xlabel("steps")
         axes.set_ylabel("mean error at the end (data units)")
         thin_ticks(axes)
-        if legend:
+        if _check.flag(legend, "legend"):
             _below(axes, len(solvers))
         return axes
 
@@ -215,8 +232,8 @@ def _look(name: str, among: Sequence[str]) -> Look:
 
 
 def _curve(nfe: Mapping[str, Any], errors: Mapping[str, Any], name: str) -> tuple[Any, Any]:
-    x = np.asarray(nfe[_check.choice(name, "errors", nfe)], dtype=np.float64)
-    y = drawable(errors[name], "log")
+    x = _check.array(nfe[_check.choice(name, "errors", nfe)], f"nfe[{name!r}]").astype(np.float64)
+    y = drawable(errors[name], "log", f"errors[{name!r}]")
     if x.ndim != 1 or y.shape != x.shape:
         what = f"shapes {x.shape} and {y.shape} of {name!r}"
         _check.fail("nfe and errors", what, "one (K,)", "give an error for each number")

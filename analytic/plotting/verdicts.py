@@ -55,9 +55,10 @@ def evidence(
     most and says how many measured values are below it. A legend appears where
     there is more than one curve, unless `legend` is false.
     """
+    _check.instance(evidence, "evidence", Evidence, "see Verdict.evidence")
     with canvas(ax) as axes:
         _curves(axes, evidence, looks_of(evidence.curves, {evidence.bound}))
-        if legend and len(evidence.curves) > 1:
+        if _check.flag(legend, "legend") and len(evidence.curves) > 1:
             axes.legend()
         return axes
 
@@ -67,6 +68,11 @@ def claim_figure(verdicts: Sequence[Verdict]) -> Figure | None:
 
     The panels share one legend, in which the same label is the same thing.
     """
+    if not isinstance(verdicts, Sequence):
+        what = "a list of verdicts"
+        _check.fail("verdicts", _check.show(verdicts), what, "see Report.verdicts", TypeError)
+    for verdict in verdicts:
+        _check.instance(verdict, "verdicts", Verdict, "see Report.verdicts")
     shown = [(v, v.evidence) for v in verdicts if v.evidence is not None]
     if not shown:
         return None
