@@ -765,7 +765,7 @@ def test_data_and_query_that_cannot_be_compared() -> None:
         OptimalDenoiser([[0.0], [1e-200]])([1e120], 1.0)
 
 
-@pytest.mark.parametrize("bad", ["points.npy", None, b"bytes"])
+@pytest.mark.parametrize("bad", ["two_moons", None, b"bytes"])
 def test_denoiser_without_points(bad: Any) -> None:
     with pytest.raises(TypeError, match=r"^points: got"):
         OptimalDenoiser(bad)
