@@ -355,7 +355,7 @@ def test_no_pickle_runs(tmp_path: Path) -> None:
         "hundred/train": plain,
         "hundred/test": plain,
         "hundred/meta": plain,
-        "py.tar.gz": gzip.compress(tar({"cifar-10-batches-py/data_batch_1": plain})),
+        "py.tar.gz": gzip.compress(tar({"cifar-10-batches-py/data_batch_1": plain}), mtime=0),
     }
     folder(tmp_path, files)
     for name in {name.split("/")[0] for name in files}:
@@ -520,7 +520,7 @@ def test_nothing_in_a_tar_reaches_the_disk(tmp_path: Path, monkeypatch: Any, sty
         "zero": member("zero", tarfile.CHRTYPE),
         "pipe": member("pipe", tarfile.FIFOTYPE),
     }
-    path.write_bytes(gzip.compress(tar(outward | BATCHES, style)))
+    path.write_bytes(gzip.compress(tar(outward | BATCHES, style), mtime=0))
     assert len(datasets.load(path)) == 5
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "inside", path]
 
@@ -530,7 +530,7 @@ def test_nothing_in_a_tar_reaches_the_disk(tmp_path: Path, monkeypatch: Any, sty
 )
 def test_batches_in_a_tar_are_files(tmp_path: Path, kind: bytes) -> None:
     path = tmp_path / "a.tar.gz"
-    path.write_bytes(gzip.compress(tar({"x": member("train.bin", kind, "/etc/passwd")})))
+    path.write_bytes(gzip.compress(tar({"x": member("train.bin", kind, "/etc/passwd")}), mtime=0))
     with pytest.raises(ValueError, match=re.escape(repr(str(path))) + ".*link or device"):
         datasets.load(path)
 
