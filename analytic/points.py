@@ -19,13 +19,13 @@ import copy
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _check
+from ._lazy import cached_property
 
 __all__ = ["AffineSpan", "Elsewhere", "PointSet", "Shared", "as_points"]
 

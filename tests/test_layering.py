@@ -15,6 +15,7 @@ import analytic
 ROOT = Path(analytic.__file__).parent
 ROOMS = (
     "_check",
+    "_lazy",
     "_progress",
     "_outcome",
     "_dop853",

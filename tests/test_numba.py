@@ -133,6 +133,54 @@ def test_a_damaged_cache_is_as_good_as_none_and_mended(
     assert call(room, "-W", "error") == "2.5 1"
 
 
+def test_processes_that_compile_at_once_never_get_each_others_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sees an empty index, another keeps its code, and the first is killed or goes on."""
+    from analytic.kernels import _jit
+
+    def files() -> Any:
+        return _jit._Files(str(tmp_path), "kernel-1.py3", "stamp")
+
+    slow, quick = files(), files()
+    monkeypatch.setattr(slow, "_load_index", dict)
+    quick.save("ints", "code of ints")
+    with monkeypatch.context() as killed:
+        killed.setattr(slow, "_save_data", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            slow.save("floats", "code of floats")
+    assert files().load("floats") is None
+    slow.save("floats", "code of floats")
+    assert files().load("floats") == "code of floats"
+    assert files().load("ints") in (None, "code of ints")
+    quick.save("ints", "code of ints")
+    assert (files().load("ints"), files().load("floats")) == ("code of ints", "code of floats")
+    # what was kept of older sources goes
+    newer = _jit._Files(str(tmp_path), "kernel-1.py3", "other stamp")
+    assert newer.load("ints") is None
+    newer.save("ints", "new code")
+    assert len(list(tmp_path.glob("*.nbc"))) == 1
+
+
+def test_lazy_attributes_hold_no_lock() -> None:
+    """Two threads within the same attribute of two objects; they would wait for each other."""
+    from analytic._lazy import cached_property
+
+    both = threading.Barrier(2)
+
+    class Thing:
+        @cached_property
+        def value(self) -> object:
+            both.wait(30)
+            return object()
+
+    things = Thing(), Thing()
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda each: each.value, things))
+    assert found == [each.value for each in things]
+    assert found[0] is not found[1]
+
+
 def test_without_a_cache(room: Path, tmp_path: Path) -> None:
     place = tmp_path / "cache"
     for _ in range(2):

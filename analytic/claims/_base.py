@@ -16,13 +16,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, grids
+from .._lazy import cached_property
 from ..collapse import certificate
 from ..denoisers import Denoiser, OptimalDenoiser, apply
 from ..flow import integrate

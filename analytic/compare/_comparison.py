@@ -8,13 +8,13 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from .._lazy import cached_property
 from .._outcome import plain, write_atomic
 from ..audit import Table
 from ..trajectory import Trajectory

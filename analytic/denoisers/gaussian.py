@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import _check
+from .._lazy import cached_property
 from ._base import Floats, Query, Reals
 
 __all__ = ["GaussianDenoiser", "LowRankGaussianDenoiser", "Spectrum"]

@@ -22,13 +22,13 @@ class y and p(y|x; σ) = π(y) p_σ(x|y)/p_σ(x)
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, methods
+from .._lazy import cached_property
 from ..kernels import threads
 from ..methods import Apart, Found, Held, Sums, inverse
 from ..points import PointSet, as_points

@@ -21,12 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from .. import _check
+from .._lazy import cached_property
 from ..points import PointSet, as_points
 from ._base import Floats, Query, Reals
 from .optimal import OptimalDenoiser

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, _named, grids
+from .._lazy import cached_property
 from .._outcome import plain
 from ..denoisers import Denoiser, OptimalDenoiser
 from ..flow import integrate

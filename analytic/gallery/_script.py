@@ -8,12 +8,12 @@ import importlib.util
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from .. import _check
+from .._lazy import cached_property
 from ..points import PointSet
 from ._lab import image_shape
 

@@ -15,6 +15,7 @@ What is compiled is kept in Numba's cache, in a folder that Numba chooses (NUMBA
 else beside the source, else the user's), unless ANALYTIC_CACHE is `off`. A kept function
 is found again only while its own source and that of every module here that it uses, and
 the choice of plain loops, are the same: Numba itself looks at the function's file alone.
+Processes may compile and keep kernels at once.
 A cache that cannot be written, or read, costs compilation and one warning, never a result.
 
 With NUMBA_DISABLE_JIT=1 all of it is ordinary Python, for debuggers and coverage: the
@@ -50,9 +51,9 @@ try:
 except ImportError:  # pragma: no cover - this is Numba's own part, and may move
     _compiling = None  # type: ignore[assignment]
 try:
-    from numba.core.caching import FunctionCache
-except ImportError:  # pragma: no cover - this is Numba's own part, and may move
-    FunctionCache = None  # type: ignore[assignment, misc]
+    from numba.core.caching import FunctionCache, IndexDataCacheFile
+except ImportError:  # pragma: no cover - these are Numba's own parts, and may move
+    FunctionCache = IndexDataCacheFile = None  # type: ignore[assignment, misc]
 
 
 KERNELS: list[Any] = []
@@ -118,13 +119,38 @@ def _stamp(path: Path) -> str:
 
 if FunctionCache is not None:
 
+    class _Files(IndexDataCacheFile):
+        """Files of compiled code that are named after what they hold.
+
+        Numba numbers them: two processes that compile one function for different types at
+        once may both write number 1, and a third then calls the code of the wrong types.
+        """
+
+        def save(self, key: Any, data: Any) -> None:
+            """Keep code; whoever saves at the same time may only cause that it is lost."""
+            base = self._index_name.removesuffix(".nbi")
+            digest = hashlib.sha256(repr((self._source_stamp, key)).encode()).hexdigest()
+            name = f"{base}.{digest[:24]}.nbc"
+            kept = self._load_index()
+            if not kept:  # of other sources
+                for path in Path(self._cache_path).glob(f"{base}.*.nbc"):
+                    path.unlink(missing_ok=True)
+            self._save_data(name, (key, data))
+            self._save_index({**kept, key: name})
+
+        def load(self, key: Any) -> Any:
+            """Code that was kept for these types, None without."""
+            found, data = super().load(key) or (None, None)
+            return data if found == key else None
+
     class _Cache(FunctionCache):
         """Numba's cache, which knows what a kernel is made of and never fails a call."""
 
         def __init__(self, function: Any) -> None:
             super().__init__(function)
-            files = self._cache_file
-            files._source_stamp = (files._source_stamp, _stamp(Path(inspect.getfile(function))))
+            old = self._cache_file
+            stamp = (old._source_stamp, _stamp(Path(inspect.getfile(function))))
+            self._cache_file = _Files(self._cache_path, self._impl.filename_base, stamp)
 
         def _index_key(self, signature: Any, codegen: Any) -> Any:
             return (*super()._index_key(signature, codegen), PLAIN)

@@ -35,13 +35,13 @@ import math
 import os
 import zipfile
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, grids
+from .._lazy import cached_property
 from .._outcome import where, write_atomic
 from .._progress import bar
 from ..points import PointSet, as_points

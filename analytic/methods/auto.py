@@ -10,11 +10,11 @@ with 512-bit vectors (`benchmarks`); only their ratios matter.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._lazy import cached_property
 from ._base import Exhaustive, Floats, Method, Sites, Softmax
 from .blas import Blas
 from .dense import Dense

@@ -31,12 +31,12 @@ In either case `truncation` bounds what was left out, and nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._lazy import cached_property
 from . import images
 from ._base import Floats, Sites, Softmax, inverse
 from .dense import Dense

@@ -11,13 +11,13 @@ overflows, are left to `Dense`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from .._lazy import cached_property
 from ._base import Floats, Sites, Softmax, Spread, inverse
 from .dense import BAD_REFERENCE, Dense
 

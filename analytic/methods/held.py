@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._lazy import cached_property
 from ..points import PointSet
 from ._base import Exhaustive, Floats, Found, Method, Sites, Softmax, Spread, inverse, shared
 from .auto import exhaustive, make

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._lazy import cached_property
 from ._base import Floats, Sites, Softmax, inverse
 from .dense import BAD_REFERENCE, Dense
 

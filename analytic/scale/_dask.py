@@ -12,13 +12,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from .._lazy import cached_property
 from ..kernels.threads import limited
 from ._points import AwayPoints, Shard, logs_of, normalised, relative_weights
 from ._tree import folded, merged
