@@ -10,6 +10,7 @@ overflows, are left to `Dense`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,6 +27,9 @@ LEAF = 128
 
 NEAR = 2.0
 """With float32 sums, a reference this many nats below the heaviest point will do."""
+
+BITS = math.log2(math.e)
+"""Of a nat."""
 
 REACH = 1e100
 """Queries farther from their nearest point than this, in units of the data's range, are Dense's."""
@@ -127,7 +131,7 @@ class Fused:
         """What the kernels of moments are given, and the queries that are too far for them."""
         unit, ref = self._tree.unit, found.ref
         x, near = q / unit, self.sites.points[ref] / unit
-        base = np.zeros(len(x)) if self._bits is None else self.sites.logs[ref] * np.log2(np.e)
+        base = np.zeros(len(x)) if self._bits is None else self.sites.logs[ref] * BITS
         far = np.flatnonzero(~(np.abs(x - near) < REACH).all(axis=1))
         given = self._zeros, self._boxed, x, near, base, inverse(s / unit), found.shift / unit
         return given, far
@@ -150,14 +154,14 @@ class Fused:
     def _bits(self) -> Floats | None:
         """Log-weights to base 2, None where they are all equal."""
         logs = self.sites.logs
-        return None if logs.min() == logs.max() else np.asarray(self._tree.logs * np.log2(np.e))
+        return None if logs.min() == logs.max() else np.asarray(self._tree.logs * BITS)
 
     @cached_property
     def _boxed(self) -> Any:
         from ..kernels import moments
 
         tree = self._tree
-        top = np.zeros_like(tree.top) if self._bits is None else tree.top * np.log2(np.e)
+        top = np.zeros_like(tree.top) if self._bits is None else tree.top * BITS
         return moments.Boxed(tree.points, self._bits, tree.low, tree.high, top)
 
     @cached_property
