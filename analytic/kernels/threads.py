@@ -14,25 +14,39 @@ Python threads at once, and start afresh after a fork.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
 from .. import _check
 
-__all__ = ["get_num_threads", "set_num_threads", "share"]
+__all__ = ["get_num_threads", "held", "set_num_threads", "share"]
 
 
 class _Pool:
     """The pool, made on first use, and how many threads share a kernel's work."""
 
     executor: ThreadPoolExecutor | None = None
+    size: int = 0
     threads: int | None = None
+
+
+class _Own(threading.local):
+    """How many threads share the work of calls from this thread, if that is its own affair."""
+
+    threads: int | None = None
+
+
+_own = _Own()
 
 
 def get_num_threads() -> int:
     """Threads that share the work of a call: by default the cores this process may use."""
+    if _own.threads is not None:
+        return _own.threads
     if _Pool.threads is None:
         given = os.environ.get("ANALYTIC_NUM_THREADS", "")
         _Pool.threads = max(1, int(given)) if given.isdigit() else _cores()
@@ -43,6 +57,16 @@ def set_num_threads(threads: int) -> None:
     """Set how many threads share the work of a call; it changes no result."""
     _Pool.threads = _check.integer(threads, "threads", low=1, high=1024)
     _forget()
+
+
+@contextmanager
+def held(threads: int) -> Iterator[None]:
+    """Share the work of calls from this thread alone among so many."""
+    before, _own.threads = _own.threads, threads
+    try:
+        yield
+    finally:
+        _own.threads = before
 
 
 def share(kernel: Callable[..., None], tasks: int, work: int, *arrays: Any) -> None:
@@ -60,9 +84,11 @@ _WORTH_A_THREAD = 250_000
 
 
 def _executor() -> ThreadPoolExecutor:
-    if _Pool.executor is None:
-        _Pool.executor = ThreadPoolExecutor(max(1, get_num_threads() - 1), "analytic")
-    return _Pool.executor
+    executor, size = _Pool.executor, max(1, get_num_threads() - 1)
+    if executor is None or _Pool.size < size:
+        executor = ThreadPoolExecutor(size, "analytic")
+        _Pool.executor, _Pool.size = executor, size
+    return executor
 
 
 def _cores() -> int:
