@@ -296,7 +296,7 @@ def sharded(
     ValueError, TypeError
         for no client, no Dask array, chunks of unknown size, and anything but real numbers.
     """
-    _library()
+    distributed = _library()
     import dask
 
     if not hasattr(points, "to_delayed") or not hasattr(points, "chunks"):
@@ -331,11 +331,12 @@ def sharded(
         return relative if relative is None else known.submit(_same, relative[first:last])
 
     task = dask.delayed(_shard, pure=False)
-    # in one graph, so that each block is let go as soon as its shard is made
-    shards = known.compute([task(block, share(*cut), ends[-1], cut[0]) for block, cut in full])
+    # block and shard in one graph, so that the one is let go as soon as the other is made
+    held = distributed.futures_of(points)
+    shards = [task(block, share(*cut), ends[-1], cut[0]) for block, cut in full]
     return ShardedPoints(
         known,
-        shards,
+        _placed(known, shards, [b - a for _, (a, b) in full], bool(held)),
         [cut for _, cut in full],
         int(np.prod(points.shape[1:])),
         given,
@@ -344,6 +345,31 @@ def sharded(
         MOST,
         wait_for,
     )
+
+
+def _placed(client: Any, tasks: list[Any], sizes: list[int], held: bool) -> list[Any]:
+    """Futures of shards, about as many points for every thread of the cluster.
+
+    What workers hold already is left to Dask, which makes them there.
+    """
+    workers: dict[str, int] = {}
+    with suppress(Exception):
+        workers = client.nthreads(callback_timeout=ANSWER)
+    if not workers or held:
+        return list(client.compute(tasks))
+    load = dict.fromkeys(sorted(workers), 0.0)
+    owner = []
+    for size in sizes:
+        least = min(load, key=lambda each: load[each])
+        load[least] += size / workers[least]
+        owner.append(least)
+    found: dict[int, Any] = {}
+    for name in load:
+        # with all that they are made of
+        mine = [k for k, each in enumerate(owner) if each == name]
+        where = {"workers": [name], "allow_other_workers": True}
+        found.update(zip(mine, client.compute([tasks[k] for k in mine], **where), strict=True))
+    return [found[k] for k in range(len(tasks))]
 
 
 @dataclass(frozen=True)
