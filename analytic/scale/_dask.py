@@ -369,7 +369,36 @@ def _placed(client: Any, tasks: list[Any], sizes: list[int], held: bool) -> list
         mine = [k for k, each in enumerate(owner) if each == name]
         where = {"workers": [name], "allow_other_workers": True}
         found.update(zip(mine, client.compute([tasks[k] for k in mine], **where), strict=True))
-    return [found[k] for k in range(len(tasks))]
+    shards = [found[k] for k in range(len(tasks))]
+    _unpinned(client, [each.key for each in shards])
+    return shards
+
+
+def _unpinned(client: Any, keys: list[Any]) -> None:
+    """Let tasks that have been handed out be made anew by any worker.
+
+    Dask keeps one that became ready while no worker was there for the one it was meant for,
+    even where others are allowed, and that may never come back.
+    """
+    end = time.monotonic() + ANSWER
+    with suppress(Exception):
+        while not client.run_on_scheduler(_lifted, keys) and time.monotonic() < end:
+            time.sleep(0.01)
+
+
+def _lifted(keys: list[Any], dask_scheduler: Any) -> bool:
+    """On the scheduler: lift the restrictions of tasks and what they need; False if too early."""
+    due = [dask_scheduler.tasks.get(key) for key in keys]
+    if any(each is None for each in due):
+        return False
+    seen = set()
+    while due:
+        task = due.pop()
+        if task not in seen:
+            seen.add(task)
+            task.worker_restrictions = None
+            due.extend(task.dependencies)
+    return True
 
 
 @dataclass(frozen=True)
