@@ -22,6 +22,7 @@ from . import (
     latents,
     learned,
     plotting,
+    scale,
     solvers,
 )
 from .audit import Audit, audit
@@ -88,6 +89,7 @@ __all__ = [
     "noise",
     "plotting",
     "sample",
+    "scale",
     "solvers",
     "verify",
 ]

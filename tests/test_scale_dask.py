@@ -1,4 +1,4 @@
-"""Points in the memory of a cluster: the numbers of one machine, whatever happens to the workers."""
+"""Points in the memory of a cluster: the numbers of one machine, whatever befalls the workers."""
 
 from __future__ import annotations
 
@@ -185,6 +185,17 @@ def test_without_a_cluster_chunks_are_read_once_a_pass() -> None:
     close(found, an.OptimalDenoiser(rows, "dense")(x, 0.5))
 
 
+def test_what_workers_hold_stays_where_it_is(connected: Any, client: Any) -> None:
+    rows = np.random.default_rng(0).standard_normal((60, 3))
+    array = client.persist(da.from_array(rows, chunks=(10, 3)))
+    distributed.wait(array)
+    points = scale.sharded(array)
+    blocks = client.who_has([k for (k,) in array.__dask_keys__()])
+    close(an.OptimalDenoiser(points)(rows[:5], 0.7), an.OptimalDenoiser(rows)(rows[:5], 0.7))
+    shards = client.who_has(points.shards)
+    assert list(shards.values()) == list(blocks.values())
+
+
 def test_zarr_goes_to_the_workers(tmp_path: Path, connected: Any) -> None:
     zarr = pytest.importorskip("zarr")
     rows = np.random.default_rng(0).standard_normal((300, 20))
@@ -358,7 +369,7 @@ def test_a_worker_that_is_killed_is_replaced(
     expected = an.OptimalDenoiser(scale.stored(rows, block=50), "dense")(rows[:5], 0.9)
     far.points.summary  # noqa: B018 - shards are in their places
     monkeypatch.setattr(apart, "_softmax", slowly)
-    victim = list(cluster.workers.values())[0].process.pid
+    victim = next(iter(cluster.workers.values())).process.pid
     timer = threading.Timer(0.4, os.kill, (victim, signal.SIGKILL))
     timer.start()
     np.testing.assert_array_equal(far(rows[:5], 0.9), expected)

@@ -60,7 +60,8 @@ def stored(
         Dask; of more axes than two, each point is flattened. Real numbers of any type.
     weights : (N,) non-negative, not all zero; optional (default: equal).
     block : points in a block, by default so many that a block has some 4 million numbers
-        (32 MB), and for Dask the chunks, so that each is made once a pass. Memory in use is about five blocks; results depend on it in their last digits.
+        (32 MB), and for Dask the chunks, so that each is made once a pass. Memory in use is
+        about five blocks; results depend on it in their last digits.
     name : what the set is called in reports.
     progress : show a bar on a terminal for each pass over the blocks.
 

@@ -350,6 +350,7 @@ def sharded(
 def _placed(client: Any, tasks: list[Any], sizes: list[int], held: bool) -> list[Any]:
     """Futures of shards, about as many points for every thread of the cluster.
 
+    Neighbours are kept together, so that most partial results merge where they are made.
     What workers hold already is left to Dask, which makes them there.
     """
     workers: dict[str, int] = {}
@@ -357,16 +358,15 @@ def _placed(client: Any, tasks: list[Any], sizes: list[int], held: bool) -> list
         workers = client.nthreads(callback_timeout=ANSWER)
     if not workers or held:
         return list(client.compute(tasks))
-    load = dict.fromkeys(sorted(workers), 0.0)
-    owner = []
-    for size in sizes:
-        least = min(load, key=lambda each: load[each])
-        load[least] += size / workers[least]
-        owner.append(least)
+    names = sorted(workers)
+    threads_up_to = np.cumsum([workers[name] for name in names])
+    middle = np.cumsum(sizes) - 0.5 * np.array(sizes)
+    limits = threads_up_to / threads_up_to[-1] * sum(sizes)
+    owner = np.minimum(np.searchsorted(limits, middle, side="right"), len(names) - 1)
+    load = [np.flatnonzero(owner == k).tolist() for k in range(len(names))]
     found: dict[int, Any] = {}
-    for name in load:
+    for name, mine in zip(names, load, strict=True):
         # with all that they are made of
-        mine = [k for k, each in enumerate(owner) if each == name]
         where = {"workers": [name], "allow_other_workers": True}
         found.update(zip(mine, client.compute([tasks[k] for k in mine], **where), strict=True))
     shards = [found[k] for k in range(len(tasks))]
@@ -507,6 +507,6 @@ def _library() -> Any:
         import distributed
     except ImportError as error:
         raise ImportError(
-            "points of Dask arrays need Dask: pip install 'analytic-diffusion[dask]'"
+            'points on a cluster need Dask: pip install "analytic-diffusion[dask]"'
         ) from error
     return distributed
