@@ -188,12 +188,13 @@ def test_without_a_cluster_chunks_are_read_once_a_pass() -> None:
 def test_what_workers_hold_stays_where_it_is(connected: Any, client: Any) -> None:
     rows = np.random.default_rng(0).standard_normal((60, 3))
     array = client.persist(da.from_array(rows, chunks=(10, 3)))
-    distributed.wait(array)
+    with client.as_current():
+        distributed.wait(array)
     points = scale.sharded(array)
-    blocks = client.who_has([k for (k,) in array.__dask_keys__()])
+    blocks = client.who_has(sorted(distributed.futures_of(array), key=lambda each: each.key))
     close(an.OptimalDenoiser(points)(rows[:5], 0.7), an.OptimalDenoiser(rows)(rows[:5], 0.7))
     shards = client.who_has(points.shards)
-    assert list(shards.values()) == list(blocks.values())
+    assert list(shards.values()) == list(blocks.values()) and len(shards) == 6
 
 
 def test_zarr_goes_to_the_workers(tmp_path: Path, connected: Any) -> None:
