@@ -11,7 +11,7 @@ OUT ?= analytic-report
 verify: $(STAMP)  ## check the theory on digits, two moons and 8 Gaussians, and say where the report is
 	$(BIN)/analytic verify --out $(OUT)
 
-test: $(TORCH)  ## all tests; installs PyTorch and diffusers, which nothing else here needs
+test: $(TORCH)  ## all tests; installs PyTorch, diffusers, Dask and zarr, which nothing else here needs
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-python: $(STAMP)  ## kernels as plain Python, which coverage and debuggers can follow
@@ -55,7 +55,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 $(TORCH): $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[testing,data,lint,torch,peers]
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[testing,data,lint,torch,peers,dask,zarr]
 	touch $(TORCH)
 
 clean:

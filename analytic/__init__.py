@@ -22,6 +22,7 @@ from . import (
     latents,
     learned,
     plotting,
+    scale,
     solvers,
     testing,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "noise",
     "plotting",
     "sample",
+    "scale",
     "set_num_threads",
     "solvers",
     "testing",

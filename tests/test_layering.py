@@ -70,10 +70,13 @@ BELOW_THE_PACKAGE = ("cli", "__main__")
 ONLY_IN = {
     "numba": "kernels",
     "hypothesis": "testing",
+    "dask": "scale",
+    "distributed": "scale",
+    "zarr": "scale",
     "seaborn": "plotting",
     "matplotlib": "plotting",
 }
-NEVER_AT_THE_TOP = ("torch", "dask", "diffusers")
+NEVER_AT_THE_TOP = ("torch", "dask", "distributed", "zarr", "diffusers")
 NOT_LOADED = (
     "numba",
     "matplotlib",
@@ -83,6 +86,9 @@ NOT_LOADED = (
     "torch",
     "sklearn",
     "diffusers",
+    "dask",
+    "distributed",
+    "zarr",
 )
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -138,8 +138,8 @@ class Apart:
         return best.points, best.logs
 
     def _groups(self, *given: Any) -> list[tuple[Any, ...]]:
-        """Queries in so many pieces that partial results stay small."""
-        step = max(1, self.points.most // self.points.dim)
+        """Queries in so many pieces that partial results and bounds (B, K) stay small."""
+        step = max(1, self.points.most // max(self.points.dim, len(self.points.cuts)))
         count = len(given[0])
         return [tuple(each[k : k + step] for each in given) for k in range(0, max(count, 1), step)]
 

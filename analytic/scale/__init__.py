@@ -20,12 +20,13 @@ than the denoiser's tolerance, it is not asked.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from .. import _check
 from ._dask import ShardedPoints, connect, connected, sharded
 from ._points import NUMBERS, AwayPoints, Shard, StoredPoints, Summary, relative_weights
-from ._sources import sliced, source
+from ._sources import chunk_ends, sliced, source
 from ._tree import folded, merged
 
 __all__ = [
@@ -59,7 +60,8 @@ def stored(
         Dask; of more axes than two, each point is flattened. Real numbers of any type.
     weights : (N,) non-negative, not all zero; optional (default: equal).
     block : points in a block, by default so many that a block has some 4 million numbers
-        (32 MB). Memory in use is about five blocks; results depend on it in their last digits.
+        (32 MB), and for Dask the chunks, so that each is made once a pass. Memory in use is
+        about five blocks; results depend on it in their last digits.
     name : what the set is called in reports.
     progress : show a bar on a terminal for each pass over the blocks.
 
@@ -71,10 +73,18 @@ def stored(
     """
     rows = sliced(points)
     count, dim = rows.shape
+    ends = chunk_ends(points) if block is None else None
     size = max(1, NUMBERS // dim) if block is None else _check.integer(block, "block", low=1)
+    if ends is not None:
+        size = max(b - a for a, b in pairwise((0, *ends)))
     given = relative_weights(weights, count)
     return StoredPoints(
-        rows, min(size, count), given, _check.text(name, "name"), _check.flag(progress, "progress")
+        rows,
+        min(size, count),
+        given,
+        _check.text(name, "name"),
+        _check.flag(progress, "progress"),
+        ends=ends,
     )
 
 

@@ -1,16 +1,17 @@
 """Points in the memory of a Dask cluster's workers.
 
-A shard stays where it was loaded. Queries are sent to the scheduler once, and fetched by each
-worker that is asked; partial results merge on the workers, in the tree that `folded` makes, and
-only the last one comes back. Everything is a task that can be done again: a worker that dies
-takes no result with it that the others could not make anew, as long as the array that the points
-came from can be.
+A shard stays where it was loaded, and is asked there as long as that worker lives. Queries are
+sent to the scheduler once, and fetched by each worker that is asked; partial results merge on the
+workers, in the tree that `folded` makes, and only the last one comes back. Everything is a task
+that can be done again: a worker that dies takes no result with it that the others could not make
+anew, as long as the array that the points came from can be.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -21,7 +22,7 @@ from .. import _check
 from .._lazy import cached_property
 from ..kernels.threads import limited
 from ._points import AwayPoints, Shard, logs_of, normalised, relative_weights
-from ._tree import folded, merged
+from ._tree import folded
 
 __all__ = ["ShardedPoints", "connect", "connected", "sharded"]
 
@@ -30,10 +31,17 @@ Part = TypeVar("Part")
 
 MOST = 1 << 20
 """Numbers in a batch of queries: 8 MB, which a scheduler takes without complaint."""
+PIECE = 1 << 20
+"""Bytes of an array from which on it is sent by itself."""
+FAN = 8
+"""Partial results that one task merges: three levels of the tree."""
 PATIENCE = 30.0
 """Seconds to wait for a worker where there is none."""
 LOOK = 0.5
 """Seconds between looks at the cluster while a result is awaited."""
+ANSWER = 5.0
+"""Seconds that a scheduler may take to say which workers there are."""
+GONE = "the connection to the scheduler is gone"
 
 
 class _Known:
@@ -66,6 +74,7 @@ def connect(client: Any) -> Any:
         return None
     distributed = _library()
     if isinstance(client, distributed.Client):
+        _blocking(client)
         _Known.client = client
     elif isinstance(client, str) or hasattr(client, "scheduler_address"):
         _Known.client = distributed.Client(client, set_as_default=False)
@@ -142,9 +151,9 @@ class ShardedPoints(AwayPoints):
         self, part: Callable[..., Part], common: tuple[Any, ...], asked: Mapping[int, Any]
     ) -> dict[int, Part]:
         """What part(shard, common, asked[k]) is for some blocks, all at once."""
-        futures = self._submitted(part, self._sent(common), asked)
-        done = self._gathered(list(futures.values()))
-        return dict(zip(futures, done, strict=True))
+        with self._asking():
+            leaves = self._leaves(part, self._sent(common), asked)
+            return dict(zip(leaves, self._computed(list(leaves.values())), strict=True))
 
     def reduced(
         self,
@@ -155,62 +164,101 @@ class ShardedPoints(AwayPoints):
         ready: Mapping[int, Part] | None = None,
     ) -> Part:
         """Parts of some blocks merged, merge(left, right, common), in the tree of all blocks."""
-        sent, known = self._sent(common), ready or {}
-        futures = self._submitted(part, sent, asked)
+        known, count = ready or {}, len(self.cuts)
+        if not asked:
+            found = _group(merge, [known.get(k) for k in range(count)], common)
+            assert found is not None
+            return found
+        with self._asking():
+            sent = self._sent(common)
+            leaves = self._leaves(part, sent, asked)
+            held = {k: self._sent(each) for k, each in known.items()}
+            slots = [_grouped(merge, [held.get(k), leaves.get(k)], sent) for k in range(count)]
+            while len(slots) > 1:
+                slots = [
+                    _grouped(merge, slots[k : k + FAN], sent) for k in range(0, len(slots), FAN)
+                ]
+            return self._computed(slots)[0]
 
-        def both(a: Any, b: Any) -> Any:
-            return self.client.submit(_merge, merge, a, b, sent, pure=False)
+    def _sent(self, values: Any) -> Any:
+        """A tuple of arrays and other things, somewhere on the cluster.
 
-        def parts() -> Iterator[Any]:
-            for k in range(len(self.cuts)):
-                yield merged(known.get(k), futures.get(k), both)
+        As a task and not by `scatter`, so that a worker that is new can have it too; large
+        arrays each by themselves, as messages are to stay below 10 MB.
+        """
+        large = [k for k, each in enumerate(values) if getattr(each, "nbytes", 0) > PIECE]
+        pieces = [self.client.submit(_same, values[k], pure=False) for k in large]
+        rest = [None if k in large else each for k, each in enumerate(values)]
+        return self.client.submit(_whole, type(values), rest, large, pieces, pure=False)
 
-        result = folded(parts(), both)
-        assert result is not None
-        if not hasattr(result, "key"):
-            return result
-        return self._gathered([result])[0]
-
-    def _sent(self, common: tuple[Any, ...]) -> Any:
-        # as a task and not by `scatter`, so that a worker that is new can have it too
-        return self.client.submit(_same, common, pure=False)
-
-    def _submitted(
+    def _leaves(
         self, part: Callable[..., Any], sent: Any, asked: Mapping[int, Any]
     ) -> dict[int, Any]:
-        return {
-            k: self.client.submit(
-                _answer, part, self.shards[k], sent, asked[k], self.threads, pure=False
-            )
-            for k in sorted(asked)
-        }
+        """Tasks, each for the worker that holds the shard, or any other once that is gone."""
+        import dask
 
-    def _gathered(self, futures: list[Any]) -> list[Any]:
+        task = dask.delayed(_answer, pure=False)
+        which = sorted(asked)
+        owners = self.client.who_has([self.shards[k] for k in which])
+        found = {}
+        for k in which:
+            owner = list(owners.get(self.shards[k].key, ()))
+            where = {"workers": owner, "allow_other_workers": True} if owner else {}
+            with dask.annotate(**where):
+                rows = _packed(asked[k])
+                found[k] = task(part, self.shards[k], sent, rows, self.threads)
+        return found
+
+    def _computed(self, tasks: list[Any]) -> list[Any]:
         """Results of all, as long as there is a worker that could make them."""
+        futures = self.client.compute(tasks)
+        alone: float | None = None
+        try:
+            while not self._done(futures):
+                if self.client.status != "running":
+                    self._lost(GONE)
+                if _workers(self.client):
+                    alone = None
+                    continue
+                alone = alone or time.monotonic()
+                if time.monotonic() - alone > self.patience:
+                    self._lost(f"no worker was there for {self.patience:g} s")
+            return list(self.client.gather(futures))
+        except BaseException:
+            # what is of no use any more, as after Ctrl-C
+            with suppress(Exception):
+                self.client.cancel(futures)
+            raise
+
+    def _done(self, futures: list[Any]) -> bool:
+        """Whether all have come to an end within a moment."""
         from distributed import wait
 
-        alone: float | None = None
-        while True:
-            try:
-                with self.client.as_current():
-                    wait(futures, timeout=LOOK)
-                break
-            except TimeoutError:
-                pass
-            if self.client.status != "running":
-                self._lost("the connection to the scheduler is gone")
-            if _workers(self.client):
-                alone = None
-                continue
-            alone = alone or time.monotonic()
-            if time.monotonic() - alone > self.patience:
-                self._lost(f"no worker was there for {self.patience:g} s")
         try:
-            return list(self.client.gather(futures))
-        except (ValueError, TypeError):
+            with self.client.as_current():
+                wait(futures, timeout=LOOK)
+        except TimeoutError:
+            return False
+        return True
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Errors of the cluster as ours; those of tasks as they are."""
+        from distributed import CancelledError, KilledWorker
+        from distributed.comm import CommClosedError
+
+        if self.client.status != "running":
+            self._lost(GONE)
+        try:
+            yield
+        except ConnectionError:
             raise
-        except Exception as error:
+        except (CancelledError, KilledWorker, CommClosedError) as error:
             self._lost(f"{type(error).__name__}: {error}", error)
+        except Exception as error:
+            if self.client.status != "running":
+                self._lost(GONE, error)
+            raise
 
     def _lost(self, why: str, cause: BaseException | None = None) -> NoReturn:
         raise ConnectionError(
@@ -248,7 +296,9 @@ def sharded(
     ValueError, TypeError
         for no client, no Dask array, chunks of unknown size, and anything but real numbers.
     """
-    _library()
+    distributed = _library()
+    import dask
+
     if not hasattr(points, "to_delayed") or not hasattr(points, "chunks"):
         _check.fail(
             "points", _check.show(points), "a Dask array", "see dask.array.from_array", TypeError
@@ -264,33 +314,100 @@ def sharded(
     known = connected() if client is None else client
     if known is None:
         _check.fail("client", "none", "a distributed.Client", "call analytic.scale.connect first")
+    _blocking(known)
     given = relative_weights(weights, points.shape[0])
     many = _check.integer(threads, "threads", low=1, high=1024)
     wait_for = _check.number(patience, "patience", low=0.0)
     whole = points.rechunk({k: -1 for k in range(1, points.ndim)})
-    sizes = [int(n) for n in whole.chunks[0] if n]
+    sizes = [int(n) for n in whole.chunks[0]]
     ends = np.cumsum(sizes).tolist()
     cuts = list(zip([0, *ends[:-1]], ends, strict=True))
     relative = normalised(given)
-    count = ends[-1]
-    blocks = [block for block in whole.to_delayed().ravel() if block is not None]
-    blocks = [b for b, n in zip(blocks, whole.chunks[0], strict=True) if n]
-    loaded = known.compute(blocks)
-    shards = [
-        known.submit(
-            _shard,
-            block,
-            None if relative is None else relative[first:last],
-            count,
-            first,
-            pure=False,
-        )
-        for block, (first, last) in zip(loaded, cuts, strict=True)
-    ]
-    width = int(np.prod(points.shape[1:]))
+    blocks = zip(whole.to_delayed().ravel(), cuts, strict=True)
+    full = [(block, cut) for block, cut in blocks if cut[0] < cut[1]]
+
+    def share(first: int, last: int) -> Any:
+        # each by itself: all weights in one message may be too much
+        return relative if relative is None else known.submit(_same, relative[first:last])
+
+    task = dask.delayed(_shard, pure=False)
+    # block and shard in one graph, so that the one is let go as soon as the other is made
+    held = distributed.futures_of(points)
+    shards = [task(block, share(*cut), ends[-1], cut[0]) for block, cut in full]
     return ShardedPoints(
-        known, shards, cuts, width, given, many, _check.text(name, "name"), MOST, wait_for
+        known,
+        _placed(known, shards, [b - a for _, (a, b) in full], bool(held)),
+        [cut for _, cut in full],
+        int(np.prod(points.shape[1:])),
+        given,
+        many,
+        _check.text(name, "name"),
+        MOST,
+        wait_for,
     )
+
+
+def _placed(client: Any, tasks: list[Any], sizes: list[int], held: bool) -> list[Any]:
+    """Futures of shards, about as many points for every thread of the cluster.
+
+    Neighbours are kept together, so that most partial results merge where they are made.
+    What workers hold already is left to Dask, which makes them there.
+    """
+    workers: dict[str, int] = {}
+    with suppress(Exception):
+        workers = client.nthreads(callback_timeout=ANSWER)
+    if not workers or held:
+        return list(client.compute(tasks))
+    names = sorted(workers)
+    threads_up_to = np.cumsum([workers[name] for name in names])
+    middle = np.cumsum(sizes) - 0.5 * np.array(sizes)
+    limits = threads_up_to / threads_up_to[-1] * sum(sizes)
+    owner = np.minimum(np.searchsorted(limits, middle, side="right"), len(names) - 1)
+    load = [np.flatnonzero(owner == k).tolist() for k in range(len(names))]
+    found: dict[int, Any] = {}
+    for name, mine in zip(names, load, strict=True):
+        # with all that they are made of
+        where = {"workers": [name], "allow_other_workers": True}
+        found.update(zip(mine, client.compute([tasks[k] for k in mine], **where), strict=True))
+    shards = [found[k] for k in range(len(tasks))]
+    _unpinned(client, [each.key for each in shards])
+    return shards
+
+
+def _unpinned(client: Any, keys: list[Any]) -> None:
+    """Let tasks that have been handed out be made anew by any worker.
+
+    Dask keeps one that became ready while no worker was there for the one it was meant for,
+    even where others are allowed, and that may never come back.
+    """
+    end = time.monotonic() + ANSWER
+    with suppress(Exception):
+        while not client.run_on_scheduler(_lifted, keys) and time.monotonic() < end:
+            time.sleep(0.01)
+
+
+def _lifted(keys: list[Any], dask_scheduler: Any) -> bool:
+    """On the scheduler: lift the restrictions of tasks and what they need; False if too early."""
+    due = [dask_scheduler.tasks.get(key) for key in keys]
+    if any(each is None for each in due):
+        return False
+    seen = set()
+    while due:
+        task = due.pop()
+        if task not in seen:
+            seen.add(task)
+            task.worker_restrictions = None
+            due.extend(task.dependencies)
+    return True
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Numbers of queries from first to end - 1: all, or those whose bit is set."""
+
+    first: int
+    end: int
+    bits: bytes | None
 
 
 class _Resident:
@@ -319,15 +436,53 @@ def _answer(
     part: Callable[..., Part], resident: _Resident, common: Any, asked: Any, shared: int
 ) -> Part:
     with limited(shared):
-        return part(resident.shard, common, asked)
+        return part(resident.shard, common, _unpacked(asked))
 
 
-def _merge(merge: Callable[..., Part], a: Part, b: Part, common: Any) -> Part:
-    return merge(a, b, common)
+def _grouped(merge: Callable[..., Any], slots: list[Any], sent: Any) -> Any:
+    """A task that merges neighbours; none where that is nothing to do."""
+    import dask
+
+    there = [each for each in slots if each is not None]
+    if len(there) < 2:
+        return there[0] if there else None
+    return dask.delayed(_group, pure=False)(merge, slots, sent)
 
 
-def _same(common: Any) -> Any:
-    return common
+def _group(merge: Callable[..., Part], slots: list[Part | None], common: Any) -> Part | None:
+    return folded(slots, lambda a, b: merge(a, b, common))
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _whole(kind: Any, values: list[Any], large: list[int], pieces: list[Any]) -> Any:
+    for k, piece in zip(large, pieces, strict=True):
+        values[k] = piece
+    return kind(*values) if hasattr(kind, "_fields") else kind(values)
+
+
+def _packed(asked: Any) -> Any:
+    """Ascending numbers of queries in few bytes; anything else as it is."""
+    if not isinstance(asked, np.ndarray) or not asked.size or (np.diff(asked) <= 0).any():
+        return asked
+    first, last = int(asked[0]), int(asked[-1])
+    if last - first + 1 == asked.size:
+        return _Rows(first, last + 1, None)
+    which = np.zeros(last + 1 - first, dtype=bool)
+    which[asked - first] = True
+    return _Rows(first, last + 1, np.packbits(which).tobytes())
+
+
+def _unpacked(asked: Any) -> Any:
+    if not isinstance(asked, _Rows):
+        return asked
+    rows = np.arange(asked.first, asked.end)
+    if asked.bits is None:
+        return rows
+    which = np.unpackbits(np.frombuffer(asked.bits, dtype=np.uint8), count=len(rows))
+    return rows[which.astype(bool)]
 
 
 def _rows(shard: Shard, _: Any, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
@@ -337,13 +492,14 @@ def _rows(shard: Shard, _: Any, index: NDArray[np.int64]) -> tuple[Floats, Float
 def _workers(client: Any) -> int:
     """How many workers there are; none where the scheduler does not say."""
     try:
-        return len(client.run_on_scheduler(_count))
+        return len(client.nthreads(callback_timeout=ANSWER))
     except Exception:
         return 0
 
 
-def _count(dask_scheduler: Any) -> list[str]:
-    return list(dask_scheduler.workers)
+def _blocking(client: Any) -> None:
+    if client.asynchronous:
+        _check.fail("client", "an asynchronous one", "one that waits", "leave out asynchronous=")
 
 
 def _library() -> Any:
@@ -351,6 +507,6 @@ def _library() -> Any:
         import distributed
     except ImportError as error:
         raise ImportError(
-            "points of Dask arrays need Dask: pip install 'analytic-diffusion[dask]'"
+            'points on a cluster need Dask: pip install "analytic-diffusion[dask]"'
         ) from error
     return distributed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
@@ -278,6 +279,8 @@ class StoredPoints(AwayPoints):
     name: str = "points"
     progress: bool = False
     most: int = NUMBERS
+    ends: tuple[int, ...] | None = None
+    """Row after the last of each block, where blocks are not of one size."""
 
     def __repr__(self) -> str:
         return f"StoredPoints({self.name!r}, N={len(self)}, D={self.dim}, block={self.block})"
@@ -290,6 +293,8 @@ class StoredPoints(AwayPoints):
     @cached_property
     def cuts(self) -> list[tuple[int, int]]:  # type: ignore[override]
         """First row of each block, and the row after its last."""
+        if self.ends is not None:
+            return list(pairwise((0, *self.ends)))
         size = self.rows.shape[0]
         return [(k, min(k + self.block, size)) for k in range(0, size, self.block)]
 

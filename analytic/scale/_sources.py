@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 
-__all__ = ["ArraySource", "FileSource", "Source", "ahead", "source"]
+__all__ = ["ArraySource", "FileSource", "Source", "ahead", "chunk_ends", "sliced", "source"]
 
 Floats = NDArray[np.float64]
 
@@ -129,6 +129,17 @@ def sliced(value: Any) -> Source:
     return source(value) or _checked(ArraySource(_check.array(value, "points"), "an array"))
 
 
+def chunk_ends(value: Any) -> tuple[int, ...] | None:
+    """Row after the last of each chunk of a Dask array that has rows; None for anything else."""
+    if type(value).__module__.split(".")[0] != "dask":
+        return None
+    ends, end = [], 0
+    for size in value.chunks[0]:
+        if size:
+            ends.append(end := end + int(size))
+    return tuple(ends)
+
+
 def ahead(rows: Source, cuts: list[tuple[int, int]]) -> Iterator[Floats]:
     """The pieces of a source in order, the next one being read while one is worked on."""
     if not cuts:
@@ -204,8 +215,13 @@ def _of_rows(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: i
 
 
 def _checked(found: ArraySource) -> Source:
-    if len(found.array.shape) < 2:
-        _refuse(found.array.shape)
+    shape = getattr(found.array, "shape", None)
+    if not isinstance(shape, tuple):
+        _check.fail("points", found.label, "an array with a shape", "convert it", TypeError)
+    if any(n != n for n in shape):
+        _check.fail("points", "chunks of unknown size", "known sizes", "call compute_chunk_sizes()")
+    if len(shape) < 2:
+        _refuse(shape)
     return _typed(found, np.dtype(found.array.dtype))
 
 
