@@ -71,7 +71,7 @@ def _written(target: Path, content: bytes) -> bool:
             # the lock says that somebody still writes; the system takes it from the dead
             if fcntl is not None:
                 with suppress(OSError):  # not every file system has locks
-                    fcntl.flock(stream, fcntl.LOCK_EX)
+                    fcntl.flock(handle, fcntl.LOCK_EX)
                 if not os.path.exists(name):
                     return False
             stream.write(content)

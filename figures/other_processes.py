@@ -76,7 +76,7 @@ def draw(found: dict[str, Any], lab: gallery.Lab) -> Figure:
             ax=grid[0, 1],
             xlabel="t of the process",
             ylabel=away,
-            looks=looks,
+            looks={label: looks[label] for label in own},
             legend=False,
         )
         grid[0, 1].set_xlim(1.0, 0.0)

@@ -48,6 +48,7 @@ ROOMS = (
     an.latents,
     an.learned,
     an.plotting,
+    an.scale,
     an.solvers,
     exact,
     gallery,
@@ -57,6 +58,7 @@ ROOMS = (
 """Modules whose `__all__` is public."""
 
 EXEMPT = {
+    **dict.fromkeys(("scale.connect", "scale.sharded"), "needs a cluster: test_scale_dask"),
     **dict.fromkeys(
         (
             "Audit", "Trajectory", "Comparison", "Report", "Verdict", "distill.Ends",
@@ -64,6 +66,8 @@ EXEMPT = {
             "distill.Teacher", "collapse.Certificate", "collapse.Perplexity", "collapse.Scales",
             "geometry.Boomerang", "geometry.Frame", "geometry.Frenet", "geometry.Spectrum",
             "plotting.Row", "plotting.Look", "learned.TorchDenoiser", "learned.TrainedDenoiser",
+            "scale.AwayPoints", "scale.Shard", "scale.ShardedPoints", "scale.StoredPoints",
+            "scale.Summary",
             "learned.RandomFeatureDenoiser", "learned.TrainedDenoiser.of", "gallery.Made",
         ),
         "a result: the library fills it in, and callers read it",
@@ -79,7 +83,8 @@ EXEMPT = {
         (
             "OptimalDenoiser.evaluate", "OptimalDenoiser.motion", "OptimalDenoiser.trap_sums",
             "learned.TorchDenoiser.call", "solvers.euler_step", "solvers.Churn.level",
-            "claims.units", "threads.share",
+            "claims.units", "threads.share", "threads.checked", "threads.limited", "PointSet.at",
+            "scale.folded", "scale.merged", "scale.elsewhere",
         ),
         "for callers that have checked: it is called in inner loops",
     ),
@@ -161,11 +166,23 @@ def _core() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
             "sigmas": SIGMAS, "solver": "euler",
         },
     )  # fmt: skip
-    yield "encode", an.encode, {"denoiser": G, "x": X, **flow, **more, "progress": False}
+    yield (
+        "encode",
+        an.encode,
+        {"denoiser": G, "x": X, **flow, **more, "progress": False, "threads": None},
+    )
     yield (
         "integrate",
         an.integrate,
-        {"denoiser": G, "x": X, **flow, **more, "schedule": None, "progress": False},
+        {
+            "denoiser": G,
+            "x": X,
+            **flow,
+            **more,
+            "schedule": None,
+            "progress": False,
+            "threads": None,
+        },
     )
     yield (
         "explore",
@@ -247,7 +264,7 @@ def _denoisers() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
         {"conditional": G, "unconditional": LOW_RANK, "weight": 1.5, "interval": (0.1, 2.0)},
     )
     yield "OptimalDenoiser", an.OptimalDenoiser, {
-        "points": SET, "method": "auto", "tolerance": 1e-13
+        "points": SET, "method": "auto", "tolerance": 1e-13, "threads": None,
     }  # fmt: skip
     yield "SmoothedDenoiser", an.SmoothedDenoiser, {
         "points": SET, "width": 0.1, "growth": 0.0, "directions": 4, "seed": 0
@@ -396,7 +413,11 @@ def _rooms() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
         "model": None, "formats": ("png",), "n": 3, "jobs": 1, "folder": None,
     }  # fmt: skip
     yield "peers.scheduler", peers.scheduler, {"name": "HeunDiscreteScheduler", "double": False}
+    yield "scale.stored", an.scale.stored, {
+        "points": POINTS, "weights": [1, 2, 3, 4], "block": 2, "name": "four", "progress": False
+    }  # fmt: skip
     yield "threads.set_num_threads", threads.set_num_threads, {"threads": 1}
+    yield "set_num_threads", an.set_num_threads, {"threads": 1}
 
 
 def _drawing() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
@@ -423,6 +444,7 @@ def _drawing() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
             "x": [0.0, 1.0, 2.0], "y": [0.0, 1.0], "log_density": square, "ax": None,
             "below": (0.5, 2.0), "label": "density",
         },
+        "level_text": {"sigma": 80.0},
         "encode": {"figure": plotting.figure(1.0, 1.0), "format": "png", "truetype": True},
         "evidence": {"evidence": Evidence("x", "y", curve, {"a": curve}), **ax},
         "figure": {"width": 2.0, "height": 1.0},

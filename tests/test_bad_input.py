@@ -295,8 +295,17 @@ refuse(
     *("grids.discrete.n", "grids.from_schedule.n", "learned.LogNormal.__call__.count"),
     *("learned.LogUniform.__call__.count", "learned.RandomFeatureDenoiser.fit.n_features"),
     *("plotting.curves_by.marks", "plotting.variance_spectrum.count", "gallery.make.jobs"),
-    *("threads.set_num_threads.threads", "solvers.get.order"),
+    *("threads.set_num_threads.threads", "solvers.get.order", "set_num_threads.threads"),
+    *(f"{name}.threads" for name in ("OptimalDenoiser", "integrate", "encode")),
+    "scale.stored.block",
 )
+for _name in (
+    "OptimalDenoiser.threads",
+    "integrate.threads",
+    "encode.threads",
+    "scale.stored.block",
+):
+    REFUSED[_name] = tuple(bad for bad in NO_COUNT if bad[0] is not None)
 refuse(
     NO_SEED,
     *(f"{name}.seed" for name in ("noise", "audit", "compare", "verify", "SmoothedDenoiser")),
@@ -311,7 +320,13 @@ refuse(
     NO_FLAG,
     *("integrate.estimate_error", "integrate.progress", "encode.estimate_error", "sample.progress"),
     *("audit.progress", "decode.estimate_error", "verify.quick", "verify.progress"),
-    *("compare.keep", "compare.progress", "explore.progress", "claims.Claim.check.quick"),
+    *(
+        "scale.stored.progress",
+        "compare.keep",
+        "compare.progress",
+        "explore.progress",
+        "claims.Claim.check.quick",
+    ),
     *("OptimalDenoiser.class_prob.log", "grids.discrete.append_zero", "solvers.Solver.nfe.to_zero"),
     *("distill.consistency.estimate_error", "datasets.load.progress", "plotting.encode.truetype"),
     *(f"plotting.{name}.legend" for name in ("evidence", "curves_by", "pca_view", "solver_error")),
@@ -326,7 +341,13 @@ refuse(
 )
 refuse(
     NO_NAME,
-    *("PointSet.name", "PointSet.renamed.name", "NoiseSchedule.name", "plotting.curves_by.xlabel"),
+    *(
+        "scale.stored.name",
+        "PointSet.name",
+        "PointSet.renamed.name",
+        "NoiseSchedule.name",
+        "plotting.curves_by.xlabel",
+    ),
     *("plotting.width_curves.ylabel", "plotting.likelihood_ball.name", "plotting.throughput.ours"),
 )
 refuse(

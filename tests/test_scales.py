@@ -149,7 +149,7 @@ def test_scales_of_sets() -> None:
         (lambda: an.modes(PAIR, -1.0), ValueError, "bandwidth: got -1.0"),
         (lambda: an.modes(PAIR, 1.0, merge=-1.0), ValueError, "merge: got -1.0"),
         (lambda: an.modes(PAIR, 1.0, [[1.0, 2.0]]), ValueError, "starts: got shape"),
-        (lambda: an.basins(lambda x, s: x, [[1.0]], 1.0), ValueError, "sigma_min: got 0"),
+        (lambda: an.basins(lambda x, s: x, [[1.0]], 1.0), TypeError, "denoiser: got <function"),
         (lambda: collapse.perplexity(lambda x, s: x, 1.0), TypeError, "denoiser: got function"),
         (lambda: collapse.perplexity(PAIR, 0.0), ValueError, "sigmas: got 0.0"),
         (lambda: collapse.perplexity(PAIR, 1.0, count=1), ValueError, "count: got 1"),

@@ -185,10 +185,13 @@ def on_axes(ax: Any, argument: str = "ax") -> Axes:
 
 
 def of_figure(value: Any, argument: str = "figure") -> Figure:
-    """A figure."""
-    from matplotlib.figure import Figure
+    """A figure, or one of its parts."""
+    from matplotlib.figure import Figure, FigureBase
 
-    return _check.instance(value, argument, Figure, "see analytic.plotting.figure, or ax.figure")
+    remedy = "see analytic.plotting.figure, or ax.figure"
+    if not isinstance(value, FigureBase):
+        _check.instance(value, argument, Figure, remedy)
+    return value  # type: ignore[no-any-return]
 
 
 def scatter_data(axes: Axes, points: Any, zorder: float = 1) -> None:
