@@ -259,9 +259,9 @@ def test_only_the_shards_that_matter_are_asked(
     asked: list[int] = []
     leaves = scale.ShardedPoints._leaves
 
-    def counted(self: Any, part: Any, sent: Any, rows: Any) -> Any:
+    def counted(self: Any, part: Any, sent: Any, rows: Any, owners: Any) -> Any:
         asked.append(len(rows))
-        return leaves(self, part, sent, rows)
+        return leaves(self, part, sent, rows, owners)
 
     monkeypatch.setattr(scale.ShardedPoints, "_leaves", counted)
     for sigma, most in ((80.0, 12), (0.5, 2)):
@@ -269,6 +269,25 @@ def test_only_the_shards_that_matter_are_asked(
         x = rows[:1] + 0.1
         close(far(x, sigma), near(x, sigma))
         assert sum(asked) == most if sigma == 80.0 else sum(asked) <= most
+
+
+def test_shards_that_are_left_out_change_no_order(connected: Any) -> None:
+    rng = np.random.default_rng(4)
+    rows = rng.standard_normal((19 * 20, 70))
+    rows[:, 0] += np.repeat(rng.permutation(19) * 8.0, 20)  # near ones are no neighbours
+    far = an.OptimalDenoiser(da.from_array(rows, chunks=(20, 70)), "dense")
+    stored = an.OptimalDenoiser(scale.stored(rows, block=20), "dense")
+    x = rows[::30].mean(axis=0) + rows[::30] / 3
+    for sigma in (6.0, 9.0, 12.0, 20.0):
+        found = far._sums.softmax(x, np.full(len(x), sigma))
+        np.testing.assert_array_equal(far(x, sigma), stored(x, sigma))
+        np.testing.assert_array_equal(
+            far.posterior(x, sigma).trace_cov, stored.posterior(x, sigma).trace_cov
+        )
+        if sigma == 9.0:
+            asked = found.asked.sum(axis=1)
+            assert asked.min() > 2
+            assert asked.max() < 19
 
 
 def test_batches_are_cut_and_large_ones_sent_in_pieces(

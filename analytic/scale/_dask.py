@@ -10,11 +10,11 @@ anew, as long as the array that the points came from can be.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,8 +152,9 @@ class ShardedPoints(AwayPoints):
     ) -> dict[int, Part]:
         """What part(shard, common, asked[k]) is for some blocks, all at once."""
         with self._asking():
-            leaves = self._leaves(part, self._sent(common), asked)
-            return dict(zip(leaves, self._computed(list(leaves.values())), strict=True))
+            leaves = self._leaves(part, self._sent(common), asked, self._owners(asked))
+            done = self._computed([each.task for each in leaves.values()])
+            return dict(zip(leaves, done, strict=True))
 
     def reduced(
         self,
@@ -171,14 +172,16 @@ class ShardedPoints(AwayPoints):
             return found
         with self._asking():
             sent = self._sent(common)
-            leaves = self._leaves(part, sent, asked)
-            held = {k: self._sent(each) for k, each in known.items()}
+            owners = self._owners(asked)
+            leaves = self._leaves(part, sent, asked, owners)
+            held = {k: _Slot(self._sent(each), {}) for k, each in known.items()}
             slots = [_grouped(merge, [held.get(k), leaves.get(k)], sent) for k in range(count)]
             while len(slots) > 1:
                 slots = [
                     _grouped(merge, slots[k : k + FAN], sent) for k in range(0, len(slots), FAN)
                 ]
-            return self._computed(slots)[0]
+            assert slots[0] is not None
+            return self._computed([slots[0].task])[0]
 
     def _sent(self, values: Any) -> Any:
         """A tuple of arrays and other things, somewhere on the cluster.
@@ -191,22 +194,27 @@ class ShardedPoints(AwayPoints):
         rest = [None if k in large else each for k, each in enumerate(values)]
         return self.client.submit(_whole, type(values), rest, large, pieces, pure=False)
 
+    def _owners(self, asked: Mapping[int, Any]) -> dict[int, dict[str, Any]]:
+        """Where to ask shards: the worker that holds it, or any other once that is gone."""
+        found = self.client.who_has([self.shards[k] for k in asked])
+        names = {k: list(found.get(self.shards[k].key, ())) for k in asked}
+        return {k: {"workers": v, "allow_other_workers": True} for k, v in names.items() if v}
+
     def _leaves(
-        self, part: Callable[..., Any], sent: Any, asked: Mapping[int, Any]
-    ) -> dict[int, Any]:
-        """Tasks, each for the worker that holds the shard, or any other once that is gone."""
+        self,
+        part: Callable[..., Any],
+        sent: Any,
+        asked: Mapping[int, Any],
+        owners: Mapping[int, dict[str, Any]],
+    ) -> dict[int, _Slot]:
         import dask
 
-        task = dask.delayed(_answer, pure=False)
-        which = sorted(asked)
-        owners = self.client.who_has([self.shards[k] for k in which])
-        found = {}
-        for k in which:
-            owner = list(owners.get(self.shards[k].key, ()))
-            where = {"workers": owner, "allow_other_workers": True} if owner else {}
+        task, found = dask.delayed(_answer, pure=False), {}
+        for k in sorted(asked):
+            where = owners.get(k, {})
             with dask.annotate(**where):
                 rows = _packed(asked[k])
-                found[k] = task(part, self.shards[k], sent, rows, self.threads)
+                found[k] = _Slot(task(part, self.shards[k], sent, rows, self.threads), where)
         return found
 
     def _computed(self, tasks: list[Any]) -> list[Any]:
@@ -439,14 +447,25 @@ def _answer(
         return part(resident.shard, common, _unpacked(asked))
 
 
-def _grouped(merge: Callable[..., Any], slots: list[Any], sent: Any) -> Any:
-    """A task that merges neighbours; none where that is nothing to do."""
+class _Slot(NamedTuple):
+    """A task of the tree, and where it is to be done."""
+
+    task: Any
+    where: dict[str, Any]
+
+
+def _grouped(merge: Callable[..., Any], slots: Sequence[_Slot | None], sent: Any) -> _Slot | None:
+    """A task that merges neighbours, where most likely they are; none if there is nothing to do."""
     import dask
 
     there = [each for each in slots if each is not None]
     if len(there) < 2:
         return there[0] if there else None
-    return dask.delayed(_group, pure=False)(merge, slots, sent)
+    where = next((each.where for each in there if each.where), {})
+    # with the places of those that are missing, on which the order depends
+    parts = [None if each is None else each.task for each in slots]
+    with dask.annotate(**where):
+        return _Slot(dask.delayed(_group, pure=False)(merge, parts, sent), where)
 
 
 def _group(merge: Callable[..., Part], slots: list[Part | None], common: Any) -> Part | None:
