@@ -112,7 +112,7 @@ def _count() -> None:
         _Counted.sent += size
         return size
 
-    TCP.write = counted
+    TCP.write = counted  # type: ignore[method-assign]
 
 
 def _sent() -> int:
@@ -174,7 +174,7 @@ def _throughput(
     x = np.random.default_rng(1).standard_normal((queries, dim))
     work = predict(count, dim, queries, 1, 16).operations
     with _cluster(1) as one, _cluster(2) as two:
-        runs = []
+        runs: list[tuple[Any, ...]] = []
         for client in (one, two):
             far = an.OptimalDenoiser(
                 scale.sharded(_made(count, dim, count // 16), client=client), "dense"

@@ -395,7 +395,10 @@ def _unpinned(client: Any, keys: list[Any]) -> None:
 
 
 def _lifted(keys: list[Any], dask_scheduler: Any) -> bool:
-    """On the scheduler: lift the restrictions of tasks and what they need; False if too early."""
+    """On the scheduler: lift the restrictions of what needs nothing else; False if too early.
+
+    What does need something becomes ready only where there is a worker that holds it.
+    """
     due = [dask_scheduler.tasks.get(key) for key in keys]
     if any(each is None for each in due):
         return False
@@ -404,7 +407,8 @@ def _lifted(keys: list[Any], dask_scheduler: Any) -> bool:
         task = due.pop()
         if task not in seen:
             seen.add(task)
-            task.worker_restrictions = None
+            if not task.dependencies:
+                task.worker_restrictions = None
             due.extend(task.dependencies)
     return True
 
