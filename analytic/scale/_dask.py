@@ -5,6 +5,11 @@ sent to the scheduler once, and fetched by each worker that is asked; partial re
 workers, in the tree that `folded` makes, and only the last one comes back. Everything is a task
 that can be done again: a worker that dies takes no result with it that the others could not make
 anew, as long as the array that the points came from can be.
+
+Results have the same bits for any number of workers, and with `method="dense"` in more than 64
+dimensions those of `stored(array, block=chunk)`, which sums the same way; in fewer, workers sum in
+registers, and other methods keep trees of their shards, where a block that is read anew each time
+is summed as it is.
 """
 
 from __future__ import annotations
