@@ -60,7 +60,9 @@ def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    with distributed.LocalCluster(n_workers=3, **HERE) as found:
+    # so that where things are is known: idle workers would take shards of a few kilobytes along
+    still = dask.config.set({"distributed.scheduler.work-stealing": False})
+    with still, distributed.LocalCluster(n_workers=3, **HERE) as found:
         yield found
 
 
