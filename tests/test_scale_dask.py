@@ -27,7 +27,7 @@ da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
 
 LEVELS = (80.0, 1.0, 0.3, 0.05)
-HERE = {"threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
+HERE = {"threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": 0}
 SETS = {
     "digits": lambda: an.datasets.digits(900),
     "patches": lambda: an.datasets.patches(2500, 8, channels=3),
