@@ -154,7 +154,13 @@ def mapping(value: Any, argument: str) -> dict[str, Any]:
 def instance(value: Any, argument: str, kind: type[T], remedy: str) -> T:
     """An object of a class of ours, or of a library's."""
     if not isinstance(value, kind):
-        fail(argument, show(value), f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}", remedy, TypeError)
+        fail(
+            argument,
+            show(value),
+            f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}",
+            remedy,
+            TypeError,
+        )
     return value
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 import analytic as an
 from analytic import scale
+from analytic.scale._dask import FAN
 
 from .environment import busy
 
@@ -31,7 +32,7 @@ class Cost(NamedTuple):
     to_workers: float
     """Bytes of queries that workers fetch, in all."""
     merged: float
-    """Bytes of partial results that cross the network: one for each worker but the last."""
+    """Bytes of partial results that a worker fetches from another."""
     to_client: float
     """Bytes of the result."""
     tasks: float
@@ -51,10 +52,20 @@ def predict(points: float, dim: int, queries: int, workers: int, shards: int) ->
         operations=points * queries * (3 * dim + 10),
         to_scheduler=given + TASK * shards * 8 / 7,
         to_workers=given * workers,
-        merged=part * (workers - 1),
+        merged=part * _crossing(shards, workers),
         to_client=part,
         tasks=shards * 8 / 7 + 1,
     )
+
+
+def _crossing(shards: int, workers: int) -> int:
+    """Partial results merged elsewhere than made; workers hold as many neighbours each."""
+    owner, moved = [k * workers // shards for k in range(shards)], 0
+    while len(owner) > 1:
+        groups = [owner[k : k + FAN] for k in range(0, len(owner), FAN)]
+        moved += sum(each != group[0] for group in groups for each in group)
+        owner = [group[0] for group in groups]
+    return moved
 
 
 def measure() -> list[dict[str, float]]:
@@ -74,7 +85,7 @@ def _cluster(workers: int) -> Iterator[Any]:
 
     with (
         LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0
+            n_workers=workers, threads_per_worker=1, dashboard_address=":0", memory_limit=0
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
@@ -101,7 +112,7 @@ def _count() -> None:
         _Counted.sent += size
         return size
 
-    TCP.write = counted
+    TCP.write = counted  # type: ignore[method-assign]
 
 
 def _sent() -> int:
@@ -110,8 +121,12 @@ def _sent() -> int:
 
 def _traffic() -> Iterator[dict[str, float]]:
     """Bytes of one call, of the workers and of client and scheduler, which are one process."""
+    import dask
+
     _count()
-    with _cluster(2) as client:
+    # tasks that are stolen by idle workers take shards and results along
+    quiet = dask.config.set({"distributed.scheduler.work-stealing": False})
+    with quiet, _cluster(2) as client:
         client.run(_count)
         for shards, dim, queries in ((4, 256, 400), (16, 256, 400), (64, 256, 400), (16, 16, 40)):
             points = scale.sharded(_made(shards * 100, dim, 100), client=client)
@@ -159,7 +174,7 @@ def _throughput(
     x = np.random.default_rng(1).standard_normal((queries, dim))
     work = predict(count, dim, queries, 1, 16).operations
     with _cluster(1) as one, _cluster(2) as two:
-        runs = []
+        runs: list[tuple[Any, ...]] = []
         for client in (one, two):
             far = an.OptimalDenoiser(
                 scale.sharded(_made(count, dim, count // 16), client=client), "dense"
@@ -180,7 +195,8 @@ def _throughput(
             yield {
                 "workers": k + 1, "best s": min(wall), "median s": float(np.median(wall)),
                 "busiest processor s": float(np.median(cpu)),
-                "all processors s": float(np.median(total)), "Gop/s": work / float(np.median(cpu)) / 1e9,
+                "all processors s": float(np.median(total)),
+                "Gop/s": work / float(np.median(cpu)) / 1e9,
                 "busy": float(busy() or 0.0),
             }  # fmt: skip
 

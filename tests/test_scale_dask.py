@@ -27,7 +27,7 @@ da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
 
 LEVELS = (80.0, 1.0, 0.3, 0.05)
-HERE = {"threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
+HERE = {"threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": 0}
 SETS = {
     "digits": lambda: an.datasets.digits(900),
     "patches": lambda: an.datasets.patches(2500, 8, channels=3),
@@ -60,7 +60,9 @@ def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    with distributed.LocalCluster(n_workers=3, **HERE) as found:
+    # so that where things are is known: idle workers would take shards of a few kilobytes along
+    still = dask.config.set({"distributed.scheduler.work-stealing": False})
+    with still, distributed.LocalCluster(n_workers=3, **HERE) as found:
         yield found
 
 
@@ -191,10 +193,12 @@ def test_what_workers_hold_stays_where_it_is(connected: Any, client: Any) -> Non
     with client.as_current():
         distributed.wait(array)
     points = scale.sharded(array)
-    blocks = client.who_has(sorted(distributed.futures_of(array), key=lambda each: each.key))
+    blocks = sorted(distributed.futures_of(array), key=lambda each: each.key)
     close(an.OptimalDenoiser(points)(rows[:5], 0.7), an.OptimalDenoiser(rows)(rows[:5], 0.7))
-    shards = client.who_has(points.shards)
-    assert list(shards.values()) == list(blocks.values()) and len(shards) == 6
+    where = client.who_has([*blocks, *points.shards])
+    for shard, block in zip(points.shards, blocks, strict=True):
+        # the first call may copy one that was not made yet when it was asked for
+        assert set(where[block.key]) <= set(where[shard.key])
 
 
 def test_zarr_goes_to_the_workers(tmp_path: Path, connected: Any) -> None:
@@ -259,9 +263,9 @@ def test_only_the_shards_that_matter_are_asked(
     asked: list[int] = []
     leaves = scale.ShardedPoints._leaves
 
-    def counted(self: Any, part: Any, sent: Any, rows: Any) -> Any:
+    def counted(self: Any, part: Any, sent: Any, rows: Any, owners: Any) -> Any:
         asked.append(len(rows))
-        return leaves(self, part, sent, rows)
+        return leaves(self, part, sent, rows, owners)
 
     monkeypatch.setattr(scale.ShardedPoints, "_leaves", counted)
     for sigma, most in ((80.0, 12), (0.5, 2)):
@@ -269,6 +273,25 @@ def test_only_the_shards_that_matter_are_asked(
         x = rows[:1] + 0.1
         close(far(x, sigma), near(x, sigma))
         assert sum(asked) == most if sigma == 80.0 else sum(asked) <= most
+
+
+def test_shards_that_are_left_out_change_no_order(connected: Any) -> None:
+    rng = np.random.default_rng(4)
+    rows = rng.standard_normal((19 * 20, 70))
+    rows[:, 0] += np.repeat(rng.permutation(19) * 8.0, 20)  # near ones are no neighbours
+    far = an.OptimalDenoiser(da.from_array(rows, chunks=(20, 70)), "dense")
+    stored = an.OptimalDenoiser(scale.stored(rows, block=20), "dense")
+    x = rows[::30].mean(axis=0) + rows[::30] / 3
+    for sigma in (6.0, 9.0, 12.0, 20.0):
+        found = far._sums.softmax(x, np.full(len(x), sigma))
+        np.testing.assert_array_equal(far(x, sigma), stored(x, sigma))
+        np.testing.assert_array_equal(
+            far.posterior(x, sigma).trace_cov, stored.posterior(x, sigma).trace_cov
+        )
+        if sigma == 9.0:
+            asked = found.asked.sum(axis=1)
+            assert asked.min() > 2
+            assert asked.max() < 19
 
 
 def test_batches_are_cut_and_large_ones_sent_in_pieces(
@@ -338,7 +361,9 @@ def test_threads_are_those_asked_for() -> None:
     seen: list[int] = []
 
     def part(shard: Any, common: Any, asked: Any) -> int:
-        seen.append(threads.get_num_threads())
+        shares: list[tuple[int, int]] = []
+        threads.share(lambda a, b: shares.append((a, b)), 100, 10**9)
+        seen.append(len(shares))
         return 0
 
     before = threads.get_num_threads()

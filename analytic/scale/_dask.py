@@ -5,15 +5,25 @@ sent to the scheduler once, and fetched by each worker that is asked; partial re
 workers, in the tree that `folded` makes, and only the last one comes back. Everything is a task
 that can be done again: a worker that dies takes no result with it that the others could not make
 anew, as long as the array that the points came from can be.
+
+Results have the same bits for any number of workers, and with `method="dense"` in more than 64
+dimensions those of `stored(array, block=chunk)`, which sums the same way; in fewer, workers sum in
+registers, and other methods keep trees of their shards, where a block that is read anew each time
+is summed as it is.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+<<<<<<< HEAD
 from typing import Any, NoReturn, TypeVar
+=======
+from functools import cached_property
+from typing import Any, NamedTuple, NoReturn, TypeVar
+>>>>>>> i10-cluster
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,8 +162,9 @@ class ShardedPoints(AwayPoints):
     ) -> dict[int, Part]:
         """What part(shard, common, asked[k]) is for some blocks, all at once."""
         with self._asking():
-            leaves = self._leaves(part, self._sent(common), asked)
-            return dict(zip(leaves, self._computed(list(leaves.values())), strict=True))
+            leaves = self._leaves(part, self._sent(common), asked, self._owners(asked))
+            done = self._computed([each.task for each in leaves.values()])
+            return dict(zip(leaves, done, strict=True))
 
     def reduced(
         self,
@@ -171,14 +182,16 @@ class ShardedPoints(AwayPoints):
             return found
         with self._asking():
             sent = self._sent(common)
-            leaves = self._leaves(part, sent, asked)
-            held = {k: self._sent(each) for k, each in known.items()}
+            owners = self._owners(asked)
+            leaves = self._leaves(part, sent, asked, owners)
+            held = {k: _Slot(self._sent(each), {}) for k, each in known.items()}
             slots = [_grouped(merge, [held.get(k), leaves.get(k)], sent) for k in range(count)]
             while len(slots) > 1:
                 slots = [
                     _grouped(merge, slots[k : k + FAN], sent) for k in range(0, len(slots), FAN)
                 ]
-            return self._computed(slots)[0]
+            assert slots[0] is not None
+            return self._computed([slots[0].task])[0]
 
     def _sent(self, values: Any) -> Any:
         """A tuple of arrays and other things, somewhere on the cluster.
@@ -191,22 +204,27 @@ class ShardedPoints(AwayPoints):
         rest = [None if k in large else each for k, each in enumerate(values)]
         return self.client.submit(_whole, type(values), rest, large, pieces, pure=False)
 
+    def _owners(self, asked: Mapping[int, Any]) -> dict[int, dict[str, Any]]:
+        """Where to ask shards: the worker that holds it, or any other once that is gone."""
+        found = self.client.who_has([self.shards[k] for k in asked])
+        names = {k: list(found.get(self.shards[k].key, ())) for k in asked}
+        return {k: {"workers": v, "allow_other_workers": True} for k, v in names.items() if v}
+
     def _leaves(
-        self, part: Callable[..., Any], sent: Any, asked: Mapping[int, Any]
-    ) -> dict[int, Any]:
-        """Tasks, each for the worker that holds the shard, or any other once that is gone."""
+        self,
+        part: Callable[..., Any],
+        sent: Any,
+        asked: Mapping[int, Any],
+        owners: Mapping[int, dict[str, Any]],
+    ) -> dict[int, _Slot]:
         import dask
 
-        task = dask.delayed(_answer, pure=False)
-        which = sorted(asked)
-        owners = self.client.who_has([self.shards[k] for k in which])
-        found = {}
-        for k in which:
-            owner = list(owners.get(self.shards[k].key, ()))
-            where = {"workers": owner, "allow_other_workers": True} if owner else {}
+        task, found = dask.delayed(_answer, pure=False), {}
+        for k in sorted(asked):
+            where = owners.get(k, {})
             with dask.annotate(**where):
                 rows = _packed(asked[k])
-                found[k] = task(part, self.shards[k], sent, rows, self.threads)
+                found[k] = _Slot(task(part, self.shards[k], sent, rows, self.threads), where)
         return found
 
     def _computed(self, tasks: list[Any]) -> list[Any]:
@@ -387,7 +405,10 @@ def _unpinned(client: Any, keys: list[Any]) -> None:
 
 
 def _lifted(keys: list[Any], dask_scheduler: Any) -> bool:
-    """On the scheduler: lift the restrictions of tasks and what they need; False if too early."""
+    """On the scheduler: lift the restrictions of what needs nothing else; False if too early.
+
+    What does need something becomes ready only where there is a worker that holds it.
+    """
     due = [dask_scheduler.tasks.get(key) for key in keys]
     if any(each is None for each in due):
         return False
@@ -396,7 +417,8 @@ def _lifted(keys: list[Any], dask_scheduler: Any) -> bool:
         task = due.pop()
         if task not in seen:
             seen.add(task)
-            task.worker_restrictions = None
+            if not task.dependencies:
+                task.worker_restrictions = None
             due.extend(task.dependencies)
     return True
 
@@ -439,14 +461,25 @@ def _answer(
         return part(resident.shard, common, _unpacked(asked))
 
 
-def _grouped(merge: Callable[..., Any], slots: list[Any], sent: Any) -> Any:
-    """A task that merges neighbours; none where that is nothing to do."""
+class _Slot(NamedTuple):
+    """A task of the tree, and where it is to be done."""
+
+    task: Any
+    where: dict[str, Any]
+
+
+def _grouped(merge: Callable[..., Any], slots: Sequence[_Slot | None], sent: Any) -> _Slot | None:
+    """A task that merges neighbours, where most likely they are; none if there is nothing to do."""
     import dask
 
     there = [each for each in slots if each is not None]
     if len(there) < 2:
         return there[0] if there else None
-    return dask.delayed(_group, pure=False)(merge, slots, sent)
+    where = next((each.where for each in there if each.where), {})
+    # with the places of those that are missing, on which the order depends
+    parts = [None if each is None else each.task for each in slots]
+    with dask.annotate(**where):
+        return _Slot(dask.delayed(_group, pure=False)(merge, parts, sent), where)
 
 
 def _group(merge: Callable[..., Part], slots: list[Part | None], common: Any) -> Part | None:
