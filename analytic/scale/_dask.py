@@ -18,12 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-<<<<<<< HEAD
-from typing import Any, NoReturn, TypeVar
-=======
-from functools import cached_property
 from typing import Any, NamedTuple, NoReturn, TypeVar
->>>>>>> i10-cluster
 
 import numpy as np
 from numpy.typing import NDArray
