@@ -191,7 +191,7 @@ def of_figure(value: Any, argument: str = "figure") -> Figure:
     remedy = "see analytic.plotting.figure, or ax.figure"
     if not isinstance(value, FigureBase):
         _check.instance(value, argument, Figure, remedy)
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def scatter_data(axes: Axes, points: Any, zorder: float = 1) -> None:
