@@ -112,7 +112,7 @@ def _count() -> None:
         _Counted.sent += size
         return size
 
-    TCP.write = counted  # type: ignore[method-assign]
+    TCP.write = counted
 
 
 def _sent() -> int:

@@ -74,19 +74,11 @@ class Summary(NamedTuple):
 
     def reach(self, x: Floats) -> tuple[Floats, Floats]:
         """(B, K) bounds from below and above on the distances of x (B, D) from the points."""
-        shape = (len(x), len(self.mass))
-        near, far = np.empty(shape), np.empty(shape)
-        for k in range(shape[1]):
-            outside = np.maximum(np.maximum(self.low[k] - x, x - self.high[k]), 0.0)
-            corner = np.maximum(np.abs(x - self.low[k]), np.abs(x - self.high[k]))
-            middle = np.linalg.norm(x - self.centre[k], axis=1)
-            near[:, k] = np.maximum(
-                np.linalg.norm(outside, axis=1), middle * (1 - SLACK) - self.radius[k]
-            )
-            far[:, k] = np.minimum(
-                np.linalg.norm(corner, axis=1), middle * (1 + SLACK) + self.radius[k]
-            )
-        return near * (1 - SLACK), far * (1 + SLACK)
+        from ..kernels import reach
+
+        queries = np.ascontiguousarray(x)
+        near, far = reach.bounds(queries, self.low, self.high, self.centre, self.radius, SLACK)
+        return near, far
 
 
 SLACK = 1e-9
