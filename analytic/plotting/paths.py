@@ -151,6 +151,8 @@ def geometry_curves(
     keep = levels > 0
     table = {label: _columns(each, label, levels.size)[keep] for label, each in values.items()}
     levels = levels[keep]
+    if not levels.size:
+        _check.fail("sigmas", "no level above 0", "one at least", "their axis is logarithmic")
     yscale = "log" if logy else "linear"
     with canvas(ax) as axes:
         axes.set_xscale("log")

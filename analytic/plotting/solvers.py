@@ -75,7 +75,7 @@ def solver_error(
         if curves and powers.size:
             _guides(axes, curves, guides)
         ticks = np.unique(np.concatenate([x for x, _ in curves.values()] or [np.ones(1)]))
-        _powers(axes, ticks)
+        _powers(axes, ticks, "nfe")
         thin_ticks(axes)
         if _check.flag(legend, "legend"):
             _below(axes, 2)
@@ -216,7 +216,7 @@ def grid_error(
                     linestyle=style,
                     marker=look.marker,
                 )
-        _powers(axes, counts)
+        _powers(axes, counts, "steps")
         axes.set_xlabel("steps")
         axes.set_ylabel("mean error at the end (data units)")
         thin_ticks(axes)
@@ -256,12 +256,17 @@ def _guides(axes: Axes, curves: Mapping[str, Any], guides: Sequence[int]) -> Non
         )
 
 
-def _powers(axes: Axes, ticks: Any) -> None:
+def _powers(axes: Axes, ticks: Any, argument: str) -> None:
     """Ticks at the numbers themselves, as many as have room."""
     from matplotlib.ticker import NullLocator
 
+    places = np.sort(np.asarray(ticks, dtype=np.float64))
+    if not (places.size and places[0] > 0):
+        _check.fail(
+            argument, "none, or a number ≤ 0", "positive numbers", "their axis is logarithmic"
+        )
     kept: list[float] = []
-    for tick in np.sort(np.asarray(ticks, dtype=np.float64)):
+    for tick in places:
         if not kept or tick >= 1.5 * kept[-1]:
             kept.append(float(tick))
     axes.set_xticks(kept, [f"{tick:g}" for tick in kept])
