@@ -139,9 +139,14 @@ def choice(value: Any, argument: str, options: Iterable[str]) -> str:
 
 def words(value: Any, argument: str) -> list[str]:
     """Some strings; one string alone is not taken for its letters."""
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+    try:
+        # what says that it can be gone through need not keep its word
+        items = None if isinstance(value, (str, bytes, Mapping)) else list(value)
+    except TypeError:
+        items = None
+    if items is None:
         fail(argument, show(value), "a list of names", "put them into a list", TypeError)
-    return [text(each, argument) for each in value]
+    return [text(each, argument) for each in items]
 
 
 def mapping(value: Any, argument: str) -> dict[str, Any]:

@@ -56,13 +56,18 @@ class Posterior:
         """The same statistics for some of the queries: `at` indexes the axes before D."""
         if not isinstance(at, tuple) and self.log_prob.ndim:
             at = _check.indices(at, len(self.log_prob), "at")
+        try:
+            log_prob = self.log_prob[at]
+        except (IndexError, TypeError, ValueError):
+            shape = f"an index of axes {self.log_prob.shape}"
+            _check.fail("at", _check.show(at), shape, "index what there is")
 
         def top(k: int) -> Top:
             found = self._top(k)
             return Top(found.index[at], found.weight[at])
 
         return Posterior(
-            self.mean[at], self.log_prob[at], self.trace_cov[at], self.entropy[at], top, self._count
+            self.mean[at], log_prob, self.trace_cov[at], self.entropy[at], top, self._count
         )
 
     def top(self, k: int) -> Top:

@@ -100,11 +100,9 @@ def select(claims: str | Iterable[str]) -> tuple[Claim, ...]:
     """Claims by id or pattern: "all", "A*,D1", or an iterable of ids and patterns (`fnmatch`)."""
     if isinstance(claims, str):
         claims = list(registry) if claims == "all" else claims.split(",")
-    if not isinstance(claims, Iterable):
-        _check.fail("claims", _check.show(claims), "ids or 'all'", "name claims", TypeError)
     names: set[str] = set()
-    for each in claims:
-        pattern = str(each).strip()
+    for each in _check.words(claims, "claims"):
+        pattern = each.strip()
         found = fnmatch.filter(registry, pattern)
         names.update(found or [_check.choice(pattern, "claims", registry)])
     if not names:

@@ -294,7 +294,8 @@ def drawable(values: Any, scale: str, argument: str = "values") -> Floats:
 
 def level_text(sigma: float) -> str:
     """A noise level with two digits, or all before the point up to 99,999: 80, 4.2, 0.013, 120."""
-    return f"{sigma:.0f}" if 99.5 <= sigma < 99_999.5 else f"{sigma:.2g}"
+    level = _check.number(sigma, "sigma")
+    return f"{level:.0f}" if 99.5 <= level < 99_999.5 else f"{level:.2g}"
 
 
 def plain(label: str) -> str:
