@@ -58,7 +58,7 @@ class Posterior:
             at = _check.indices(at, len(self.log_prob), "at")
         try:
             log_prob = self.log_prob[at]
-        except (IndexError, TypeError, ValueError):
+        except Exception:  # what an index is made of may raise anything
             shape = f"an index of axes {self.log_prob.shape}"
             _check.fail("at", _check.show(at), shape, "index what there is")
 
