@@ -7,6 +7,7 @@ argument is replaced. An error is one sentence, `argument: got …, expected …
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from pathlib import Path
@@ -971,6 +972,7 @@ SENTENCE = re.compile(FORMAT.format("[^:]+"), re.DOTALL)
 @given(st.sampled_from(sorted(MAIN)), ODD)
 def test_anything_is_taken_or_refused_in_one_sentence(name: str, thing: Any) -> None:
     try:
-        CALLS[name](**{MAIN[name]: thing})
+        with contextlib.chdir(FOLDER):  # some take it for the name of a file to write
+            CALLS[name](**{MAIN[name]: thing})
     except (ValueError, TypeError, FileNotFoundError) as error:
         assert SENTENCE.match(str(error)), (name, error)
