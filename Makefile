@@ -40,7 +40,7 @@ bench-full: $(STAMP)  ## everything, beside torch, KeOps and JAX, which this ins
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[bench]
 	$(BIN)/python -m benchmarks.run --group full
 
-test-thorough: $(TORCH)  ## the property tests alone, on some 40,000 examples; ten minutes
+test-thorough: $(TORCH)  ## the property tests alone, on over 50,000 examples; three minutes
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist worksteal -m hypothesis
 
 test-unpinned:  ## install the newest versions of everything but PyTorch, without constraints, and try it

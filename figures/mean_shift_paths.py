@@ -33,26 +33,12 @@ def compute(lab: gallery.Lab) -> dict[str, Any]:
     width = 0.5 * an.collapse.speciation(data, starts=32, rtol=0.05)
     levels = an.grids.log_snr(ITERATES, high, low)
     saved = an.grids.log_snr(100, high, low)
-    flow = an.integrate(
-        lab.denoiser,
-        start,
-        high,
-        low,
-        rtol=1e-6,
-        atol=1e-9 * lab.unit,
-        save_at=saved,
-        estimate_error=False,
-    )
-    learned = an.integrate(
-        lab.model,
-        start,
-        high,
-        low,
-        rtol=1e-4,
-        atol=1e-6 * lab.unit,
-        save_at=saved,
-        estimate_error=False,
-    )
+
+    def path(denoiser: an.Denoiser, rtol: float) -> an.Trajectory:
+        options = {"rtol": rtol, "atol": 1e-3 * rtol * lab.unit, "estimate_error": False}
+        return an.integrate(denoiser, start, high, low, save_at=saved, **options)
+
+    flow, learned = path(lab.denoiser, 1e-6), path(lab.model, 1e-4)
     return {
         "bandwidth": width,
         "fixed": _iterate(lab.denoiser, start, np.full(ITERATES, width)),

@@ -156,6 +156,9 @@ def load(path: str | os.PathLike[str]) -> TrainedDenoiser | RandomFeatureDenoise
         where there is none.
     """
     target = where(path)
+    if not target.exists():
+        shown = repr(str(target))
+        _check.fail("path", shown, "an existing file", "check the spelling", FileNotFoundError)
     names = _members(target)
     if any(name.endswith(".npy") for name in names):
         return RandomFeatureDenoiser.load(target)

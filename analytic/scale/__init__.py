@@ -54,6 +54,9 @@ def stored(
 ) -> StoredPoints:
     """Points that are read block by block, as `OptimalDenoiser` takes them.
 
+    A block is read anew in each pass, and all of it summed in float64, whatever `method` says:
+    a tree of points that are not kept would cost more than it saves.
+
     Parameters
     ----------
     points : path of a .npy file, a memory map, or an (N, ...) array of NumPy, zarr, h5py or

@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from .._lazy import cached_property
 from ..kernels.threads import limited
 from ._points import AwayPoints, Shard, logs_of, normalised, relative_weights
 from ._tree import folded
@@ -132,15 +131,6 @@ class ShardedPoints(AwayPoints):
     def dim(self) -> int:
         """Dimension D of the space."""
         return self.width
-
-    @cached_property
-    def weights(self) -> Floats | None:
-        """(N,) weights π_i, which sum to one; None where all are equal."""
-        return normalised(self.relative)
-
-    def log_weights(self, first: int, last: int) -> Floats:
-        """Log-weights of some rows, which sum to one over all points."""
-        return logs_of(self.weights, len(self), first, last)
 
     def at(self, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
         """Points (B, D) and log-weights (B,) of some indices."""

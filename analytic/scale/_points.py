@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -118,7 +119,7 @@ def summarise(shard: Shard, *_: Any) -> Summary:
     )  # fmt: skip
 
 
-class AwayPoints(Elsewhere):
+class AwayPoints(Elsewhere, ABC):
     """Weighted points of R^D in blocks that are not in this process's memory.
 
     What a `PointSet` says of all points is here taken from the summaries of the blocks, found by
@@ -130,29 +131,28 @@ class AwayPoints(Elsewhere):
     """First row of each block, and the row after its last."""
     most: int
     """Numbers in a batch of queries: larger batches are cut."""
+    relative: Floats | None
+    """(N,) relative weights; None where all are equal."""
 
     def __len__(self) -> int:
         return self.cuts[-1][1]
 
     @property
+    @abstractmethod
     def dim(self) -> int:
         """Dimension D of the space."""
-        raise NotImplementedError
 
-    def log_weights(self, first: int, last: int) -> Floats:
-        """Log-weights of some rows, which sum to one over all points."""
-        raise NotImplementedError
-
+    @abstractmethod
     def at(self, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
         """Points (B, D) and log-weights (B,) of some indices."""
-        raise NotImplementedError
 
+    @abstractmethod
     def parts(
         self, part: Callable[..., Part], common: tuple[Any, ...], asked: Mapping[int, Any]
     ) -> dict[int, Part]:
         """What part(shard, common, asked[k]) is for some blocks."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reduced(
         self,
         part: Callable[..., Part],
@@ -165,7 +165,6 @@ class AwayPoints(Elsewhere):
 
         `ready` are parts that are known already, perhaps of the same blocks.
         """
-        raise NotImplementedError
 
     @cached_property
     def summary(self) -> Summary:
@@ -180,7 +179,11 @@ class AwayPoints(Elsewhere):
     @cached_property
     def weights(self) -> Floats | None:
         """(N,) weights π_i, which sum to one; None where all are equal."""
-        return None
+        return normalised(self.relative)
+
+    def log_weights(self, first: int, last: int) -> Floats:
+        """Log-weights of some rows, which sum to one over all points."""
+        return logs_of(self.weights, len(self), first, last)
 
     def renamed(self, name: str) -> Self:
         """The same points under another name."""
@@ -289,15 +292,6 @@ class StoredPoints(AwayPoints):
             return list(pairwise((0, *self.ends)))
         size = self.rows.shape[0]
         return [(k, min(k + self.block, size)) for k in range(0, size, self.block)]
-
-    @cached_property
-    def weights(self) -> Floats | None:
-        """(N,) weights π_i, which sum to one; None where all are equal."""
-        return normalised(self.relative)
-
-    def log_weights(self, first: int, last: int) -> Floats:
-        """Log-weights of some rows, which sum to one over all points."""
-        return logs_of(self.weights, len(self), first, last)
 
     def at(self, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
         """Points (B, D) and log-weights (B,) of some indices."""
