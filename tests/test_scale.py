@@ -425,4 +425,4 @@ def test_memory_is_that_of_a_few_blocks(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     block = 4096 * 64 * 8 / 1024
-    assert int(done.stdout) < 25 * block  # 50 MB of 512
+    assert int(done.stdout) < 8 * block  # some five, and what the allocator keeps; all are 244
