@@ -1,14 +1,19 @@
 """Points on a cluster: bytes, round trips and throughput, beside what the model of cost says.
 
-`python -m benchmarks.scale` measures on worker processes of this machine; `benchmarks/scale.md`
-states the model and what came out. `predict` is the model.
+`python -m benchmarks.scale` measures on worker processes of this machine, and with the path of a
+file streams that, making one of 20 GB where it is missing; `benchmarks/scale.md` states the model
+and what came out. `predict` is the model.
 """
 
 from __future__ import annotations
 
+import os
+import resource
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,9 +73,10 @@ def _crossing(shards: int, workers: int) -> int:
     return moved
 
 
-def measure() -> list[dict[str, float]]:
+def measure() -> Iterator[dict[str, float]]:
     """Rows of bytes, round trips and throughput; some minutes."""
-    return [*_traffic(), *_trips(), *_throughput()]
+    for part in (_traffic, _trips, _throughput, _ceiling):
+        yield from part()
 
 
 def _made(count: int, dim: int, chunk: int) -> Any:
@@ -165,43 +171,144 @@ def _trips() -> Iterator[dict[str, float]]:
 
 
 def _throughput(
-    count: int = 1_000_000, dim: int = 64, queries: int = 32, repeats: int = 8
+    count: int = 1_000_000, dim: int = 64, shards: int = 16
 ) -> Iterator[dict[str, float]]:
     """Seconds of a call on one and on two processes of one thread each, by turns.
 
     Of processor time the busiest worker's is counted: what a call would take on cores of its own.
     """
-    x = np.random.default_rng(1).standard_normal((queries, dim))
-    work = predict(count, dim, queries, 1, 16).operations
     with _cluster(1) as one, _cluster(2) as two:
-        runs: list[tuple[Any, ...]] = []
-        for client in (one, two):
-            far = an.OptimalDenoiser(
-                scale.sharded(_made(count, dim, count // 16), client=client), "dense"
-            )
-            far(x, 10.0)
-            runs.append((client, far, [], [], []))
-        for _ in range(repeats):
-            for client, far, wall, cpu, total in runs:
-                before = client.run(time.process_time)
-                start = time.perf_counter()
+        made = [
+            (client, scale.sharded(_made(count, dim, count // shards), client=client))
+            for client in (one, two)
+        ]
+        for queries, repeats in ((32, 30), (128, 12), (512, 6)):
+            x = np.random.default_rng(1).standard_normal((queries, dim))
+            work = predict(count, dim, queries, 1, shards).operations
+            runs: list[tuple[Any, ...]] = [
+                (client, an.OptimalDenoiser(p, "dense"), [], [], []) for client, p in made
+            ]
+            for _, far, *_ in runs:
                 far(x, 10.0)
-                wall.append(time.perf_counter() - start)
-                after = client.run(time.process_time)
-                spent = [after[name] - before[name] for name in after]
-                cpu.append(max(spent))
-                total.append(sum(spent))
-        for k, (_, _, wall, cpu, total) in enumerate(runs):
-            yield {
-                "workers": k + 1, "best s": min(wall), "median s": float(np.median(wall)),
-                "busiest processor s": float(np.median(cpu)),
-                "all processors s": float(np.median(total)),
-                "Gop/s": work / float(np.median(cpu)) / 1e9,
-                "busy": float(busy() or 0.0),
-            }  # fmt: skip
+            for _ in range(repeats):
+                for client, far, wall, cpu, total in runs:
+                    before = client.run(time.process_time)
+                    start = time.perf_counter()
+                    far(x, 10.0)
+                    wall.append(time.perf_counter() - start)
+                    after = client.run(time.process_time)
+                    spent = [after[name] - before[name] for name in after]
+                    cpu.append(max(spent))
+                    total.append(sum(spent))
+            for k, (_, _, wall, cpu, total) in enumerate(runs):
+                yield {
+                    "B": queries, "workers": k + 1,
+                    "best s": min(wall), "median s": float(np.median(wall)),
+                    "busiest processor s": float(np.median(cpu)),
+                    "all processors s": float(np.median(total)),
+                    "Gop/s": work / float(np.median(cpu)) / 1e9,
+                    "busy": float(busy() or 0.0),
+                }  # fmt: skip
+
+
+def _ceiling(
+    count: int = 500_000, dim: int = 64, queries: int = 128, repeats: int = 8
+) -> Iterator[dict[str, float]]:
+    """Seconds of the same sum in one process and in two at once, which say nothing to each other.
+
+    Twice the work in so much more time is what two processes of this machine can do at best.
+    """
+    with _cluster(2) as client:
+        first = next(iter(client.nthreads()))
+        client.run(_alone, count, dim, queries)
+        took: list[list[float]] = [[], []]
+        for _ in range(repeats):
+            for found, asked in zip(took, ([first], None), strict=True):
+                start = time.perf_counter()
+                client.run(_alone, count, dim, queries, workers=asked)
+                found.append(time.perf_counter() - start)
+        one, two = map(np.array, took)
+        yield {
+            "B": queries, "one alone, median s": float(np.median(one)),
+            "both, median s": float(np.median(two)),
+            "throughput of two": 2 * float(np.median(one) / np.median(two)),
+            "at best": 2 * float(one.min() / two.min()),
+        }  # fmt: skip
+
+
+_KEPT: dict[tuple[int, int], Any] = {}
+
+
+def _alone(count: int, dim: int, queries: int) -> None:
+    if (count, dim) not in _KEPT:
+        points = an.PointSet(np.random.default_rng(0).standard_normal((count, dim)))
+        _KEPT[count, dim] = an.OptimalDenoiser(points, "dense", threads=1)
+    _KEPT[count, dim](np.random.default_rng(1).standard_normal((queries, dim)), 10.0)
+
+
+def _streamed(
+    path: Path, count: int = 400_000, dim: int = 12_288, queries: int = 8
+) -> Iterator[dict[str, float | str]]:
+    """Passes over a file of float32, which is made where it is missing, beside the disk's speed."""
+    if not path.exists():
+        _fill(path, count, dim)
+    size = path.stat().st_size
+    points = scale.stored(path)
+    far = an.OptimalDenoiser(points)
+    x = np.random.default_rng(1).standard_normal((queries, dim))
+    warm = an.OptimalDenoiser(scale.stored(np.zeros((300, dim)) + np.arange(300)[:, None]))
+    warm.posterior(x, 1.0)
+    passes: dict[str, Callable[[], Any]] = {
+        "summary": lambda: points.summary,
+        "denoiser, sigma 20": lambda: far(20 * x, 20.0),
+        "denoiser, sigma 1": lambda: far(x, 1.0),
+        "log p, sigma 20": lambda: far.log_prob(20 * x, 20.0),
+    }
+    for name, one in passes.items():
+        disk = _read(path)
+        _forget(path)
+        start = time.perf_counter()
+        one()
+        took = time.perf_counter() - start
+        yield {
+            "pass": name, "s": took, "MB/s": size / took / 1e6, "disk alone MB/s": disk,
+            "peak RSS MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }  # fmt: skip
+
+
+def _fill(path: Path, count: int, dim: int) -> None:
+    """Images of a kind: one block of random numbers, rolled and dimmed again and again."""
+    base = np.random.default_rng(0).random((4000, dim), dtype=np.float32) * 2 - 1
+    partial = path.with_suffix(".part")
+    with partial.open("wb") as stream:
+        described = {"descr": "<f4", "fortran_order": False, "shape": (count, dim)}
+        np.lib.format.write_array_header_1_0(stream, described)
+        for k in range(0, count, len(base)):
+            rolled = np.roll(base, 37 * k, axis=1) * np.float32(1 - 0.5 * k / count)
+            stream.write(rolled[: count - k].tobytes())
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.rename(path)
+
+
+def _read(path: Path) -> float:
+    """MB a second of the file read from its disk and thrown away."""
+    _forget(path)
+    buffer, start = bytearray(1 << 20), time.perf_counter()
+    with path.open("rb", buffering=0) as stream:
+        while stream.readinto(buffer):
+            pass
+    return path.stat().st_size / (time.perf_counter() - start) / 1e6
+
+
+def _forget(path: Path) -> None:
+    """Let the system drop what it has cached of a file."""
+    with path.open("rb") as stream:
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 if __name__ == "__main__":
-    for name in (_traffic, _trips, _throughput):
-        for row in name():
-            print({key: round(value, 4) for key, value in row.items()}, flush=True)
+    rows = _streamed(Path(sys.argv[1])) if sys.argv[1:] else measure()
+    for row in rows:
+        shown = {k: v if isinstance(v, str) else round(v, 4) for k, v in row.items()}
+        print(shown, flush=True)

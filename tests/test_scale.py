@@ -75,8 +75,12 @@ def test_the_limit_of_no_noise_averages_ties() -> None:
     np.testing.assert_array_equal(far(np.array([[1.0, 0.0], [4.0, 4.0]]), 0), [[1.5, 0], [5, 5]])
 
 
+@pytest.mark.parametrize("piece", [1, 40, _sources.PIECE])
 @pytest.mark.parametrize("dtype", ["f8", "f4", "u1", ">f8"])
-def test_a_file_a_map_and_an_array_give_the_same_bits(tmp_path: Path, dtype: str) -> None:
+def test_a_file_a_map_and_an_array_give_the_same_bits(
+    tmp_path: Path, dtype: str, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sources, "PIECE", piece)  # as larger blocks have many
     rows = (np.random.default_rng(0).uniform(0, 200, (500, 7))).astype(dtype)
     path = tmp_path / "rows.npy"
     np.save(path, rows)

@@ -64,7 +64,8 @@ def stored(
     weights : (N,) non-negative, not all zero; optional (default: equal).
     block : points in a block, by default so many that a block has some 4 million numbers
         (32 MB), and for Dask the chunks, so that each is made once a pass. Memory in use is
-        about five blocks; results depend on it in their last digits.
+        some five blocks, and 24 D bytes for each block of what is known of it; results depend
+        on the size in their last digits.
     name : what the set is called in reports.
     progress : show a bar on a terminal for each pass over the blocks.
 

@@ -95,7 +95,9 @@ def summarise(shard: Shard, *_: Any) -> Summary:
         for numbers that are not finite, naming the row.
     """
     points, logs, first = shard[:3]
-    if not np.isfinite(points).all():
+    low, high = points.min(axis=0), points.max(axis=0)
+    # NaN is its own least and largest
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
         row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
         _check.fail(
             "points",
@@ -103,14 +105,13 @@ def summarise(shard: Shard, *_: Any) -> Summary:
             "finite numbers only",
             "remove or replace NaN and infinite entries",
         )
-    low, high = points.min(axis=0), points.max(axis=0)
     weights = np.exp(logs)
     mass = float(weights.sum())
     share = weights / mass if mass else np.full(len(weights), 1 / len(weights))
-    centre = low + share @ (points - low)
-    squares = np.zeros(len(points))
+    centre, squares = np.empty_like(low), np.zeros(len(points))
     for column in range(0, points.shape[1], 64):
         part = slice(column, column + 64)
+        centre[part] = low[part] + share @ (points[:, part] - low[part])
         squares += np.square(points[:, part] - centre[part]).sum(axis=1)
     radius = np.sqrt(squares.max()) * (1 + SLACK)
     return Summary(

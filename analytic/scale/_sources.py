@@ -26,6 +26,9 @@ Floats = NDArray[np.float64]
 ELSEWHERE = ("zarr", "dask", "h5py", "tensorstore")
 """Libraries whose arrays are read slice by slice."""
 
+PIECE = 1 << 20
+"""Bytes that are read from a file at a time."""
+
 
 class Source(Protocol):
     """Rows of numbers that can be read in pieces, by several threads at once."""
@@ -57,24 +60,32 @@ class FileSource:
         return repr(str(self.path))
 
     def read(self, first: int, last: int) -> Floats:
-        """Rows, by one read."""
-        width = self.shape[1] * self.dtype.itemsize
-        buffer = np.empty((last - first, self.shape[1]), dtype=self.dtype)
-        view = memoryview(buffer.reshape(-1).view(np.uint8).data)
+        """Rows, converted piece by piece while they are in the processor's cache."""
+        found = np.empty((last - first, self.shape[1]))
+        numbers, size = found.reshape(-1), self.dtype.itemsize
+        start = self.offset + first * self.shape[1] * size
+        buffer = np.empty(max(1, PIECE // size), dtype=self.dtype)
+        bytes_of = memoryview(buffer.view(np.uint8).data)
         with self.path.open("rb", buffering=0) as stream:
-            stream.seek(self.offset + first * width)
-            got = 0
-            while got < len(view):
-                size = stream.readinto(view[got:])
-                if not size:
-                    _check.fail(
-                        "points",
-                        f"{self.label} cut short: {self.offset + first * width + got} bytes",
-                        f"{self.offset + self.shape[0] * width}",
-                        "restore the file",
-                    )
-                got += size
-        return buffer.astype(np.float64, copy=False)
+            stream.seek(start)
+            for done in range(0, numbers.size, buffer.size):
+                piece = numbers[done : done + buffer.size]
+                self._fill(stream, bytes_of[: piece.size * size])
+                piece[:] = buffer[: piece.size]
+        return found
+
+    def _fill(self, stream: Any, view: memoryview) -> None:
+        got = 0
+        while got < len(view):
+            size = stream.readinto(view[got:])
+            if not size:
+                _check.fail(
+                    "points",
+                    f"{self.label} cut short: {stream.tell()} bytes",
+                    f"{self.offset + self.shape[0] * self.shape[1] * self.dtype.itemsize}",
+                    "restore the file",
+                )
+            got += size
 
 
 @dataclass(frozen=True, eq=False)
