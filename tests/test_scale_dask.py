@@ -501,8 +501,31 @@ def test_what_remains_when_one_after_another_is_gone(
             far(rows[:5], 0.9)
         assert time.monotonic() - begun < 12.0
 
+        third = worker()
+        client.wait_for_workers(1)
+        np.testing.assert_array_equal(far(rows[:5], 0.9), expected)
+
+        fetched = distributed.Client._gather_remote
+
+        async def late(self: Any, *given: Any) -> Any:
+            third.kill()  # with the result that is about to be fetched
+            third.wait()
+            return await fetched(self, *given)
+
+        monkeypatch.setattr(distributed.Client, "_gather_remote", late)
+        with pytest.raises(ConnectionError, match=r"no worker was there for 1\.5"):
+            far(rows[:5], 0.9)
+        monkeypatch.setattr(distributed.Client, "_gather_remote", fetched)
+
         worker()
         client.wait_for_workers(1)
+        np.testing.assert_array_equal(far(rows[:5], 0.9), expected)
+
+        monkeypatch.setattr(_dask, "ANSWER", 0.5)
+        os.kill(running[0].pid, signal.SIGSTOP)
+        with pytest.raises(ConnectionError, match=r"no worker was there for 1\.5"):
+            far(rows[:5], 0.9)
+        os.kill(running[0].pid, signal.SIGCONT)
         np.testing.assert_array_equal(far(rows[:5], 0.9), expected)
 
         threading.Timer(0.4, running[0].kill).start()

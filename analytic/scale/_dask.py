@@ -14,8 +14,10 @@ is summed as it is.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn, TypeVar
@@ -191,7 +193,11 @@ class ShardedPoints(AwayPoints):
 
     def _owners(self, asked: Mapping[int, Any]) -> dict[int, dict[str, Any]]:
         """Where to ask shards: the worker that holds it, or any other once that is gone."""
-        found = self.client.who_has([self.shards[k] for k in asked])
+        try:
+            held = self._soon(self.client.who_has, [self.shards[k] for k in asked])
+            found = held.result(ANSWER)
+        except TimeoutError:
+            return {}
         names = {k: list(found.get(self.shards[k].key, ())) for k in asked}
         return {k: {"workers": v, "allow_other_workers": True} for k, v in names.items() if v}
 
@@ -212,12 +218,22 @@ class ShardedPoints(AwayPoints):
                 found[k] = _Slot(task(part, self.shards[k], sent, rows, self.threads), where)
         return found
 
+    def _soon(self, call: Callable[..., Any], *given: Any) -> Future[Any]:
+        """What a method of the client comes to, asked for where its thread runs."""
+
+        async def done() -> Any:
+            return await call(*given)
+
+        return asyncio.run_coroutine_threadsafe(done(), self.client.loop.asyncio_loop)
+
     def _computed(self, tasks: list[Any]) -> list[Any]:
         """Results of all, as long as there is a worker that could make them."""
         futures = self.client.compute(tasks)
         alone: float | None = None
         try:
-            while not self._done(futures):
+            # not first awaited and then fetched: a worker may die with its result in between
+            coming = self._soon(self.client.gather, futures)
+            while not wait([coming], LOOK).done:
                 if self.client.status != "running":
                     self._lost(GONE)
                 if _workers(self.client):
@@ -226,23 +242,12 @@ class ShardedPoints(AwayPoints):
                 alone = alone or time.monotonic()
                 if time.monotonic() - alone > self.patience:
                     self._lost(f"no worker was there for {self.patience:g} s")
-            return list(self.client.gather(futures))
+            return list(coming.result())
         except BaseException:
             # what is of no use any more, as after Ctrl-C
             with suppress(Exception):
                 self.client.cancel(futures)
             raise
-
-    def _done(self, futures: list[Any]) -> bool:
-        """Whether all have come to an end within a moment."""
-        from distributed import wait
-
-        try:
-            with self.client.as_current():
-                wait(futures, timeout=LOOK)
-        except TimeoutError:
-            return False
-        return True
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
