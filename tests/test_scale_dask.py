@@ -441,6 +441,15 @@ def test_errors_of_tasks_are_the_callers(connected: Any) -> None:
         an.OptimalDenoiser(lost)(rows[:1], 1.0)
 
 
+@pytest.mark.parametrize("shape", [(7, 3), (10, 2)])
+def test_chunks_of_other_shapes_than_promised_are_refused(
+    connected: Any, shape: tuple[int, int]
+) -> None:
+    array = da.from_delayed(dask.delayed(np.ones)(shape), (10, 3), "f8")
+    with pytest.raises(ValueError, match=rf"points: got a chunk of {shape[0]} points of"):
+        an.OptimalDenoiser(array)(np.ones(3), 1.0)
+
+
 def started(*words: str) -> subprocess.Popen[bytes]:
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     return subprocess.Popen(

@@ -330,23 +330,26 @@ def sharded(
     sizes = [int(n) for n in whole.chunks[0]]
     ends = np.cumsum(sizes).tolist()
     cuts = list(zip([0, *ends[:-1]], ends, strict=True))
-    relative = normalised(given)
+    relative, most = normalised(given), max(1, PIECE // 8)
     blocks = zip(whole.to_delayed().ravel(), cuts, strict=True)
     full = [(block, cut) for block, cut in blocks if cut[0] < cut[1]]
 
     def share(first: int, last: int) -> Any:
-        # each by itself: all weights in one message may be too much
-        return relative if relative is None else known.submit(_same, relative[first:last])
+        # piece by piece: the weights of even one shard may be too much for a message
+        if relative is None:
+            return None
+        given = relative[first:last]
+        return [known.submit(_same, given[k : k + most]) for k in range(0, len(given), most)]
 
-    task = dask.delayed(_shard, pure=False)
+    task, dim = dask.delayed(_shard, pure=False), int(np.prod(points.shape[1:]))
     # block and shard in one graph, so that the one is let go as soon as the other is made
     held = distributed.futures_of(points)
-    shards = [task(block, share(*cut), ends[-1], cut[0]) for block, cut in full]
+    shards = [task(block, share(*cut), ends[-1], cut, dim) for block, cut in full]
     return ShardedPoints(
         known,
         _placed(known, shards, [b - a for _, (a, b) in full], bool(held)),
         [cut for _, cut in full],
-        int(np.prod(points.shape[1:])),
+        dim,
         given,
         many,
         _check.text(name, "name"),
@@ -439,9 +442,22 @@ class _Resident:
         return int(2 * self.shard.points.nbytes)
 
 
-def _shard(block: Any, weights: Floats | None, count: int, first: int) -> _Resident:
-    rows = np.array(block, dtype=np.float64, order="C").reshape(len(block), -1)
-    return _Resident(rows, np.array(logs_of(weights, count, 0, len(rows))), first)
+def _shard(
+    block: Any, weights: list[Floats] | None, count: int, cut: tuple[int, int], dim: int
+) -> _Resident:
+    first, last = cut
+    rows = np.array(block, dtype=np.float64, order="C")
+    rows = rows.reshape(len(rows), -1)
+    if rows.shape != (last - first, dim):
+        # what makes a chunk may say what it likes of its shape
+        _check.fail(
+            "points",
+            f"a chunk of {rows.shape[0]} points of {rows.shape[1]} numbers for row {first} on",
+            f"the {last - first} of {dim} that the array promises",
+            "see how it is made",
+        )
+    given = None if weights is None else np.concatenate(weights)
+    return _Resident(rows, np.array(logs_of(given, count, 0, len(rows))), first)
 
 
 def _answer(
