@@ -109,14 +109,17 @@ def summarise(shard: Shard, *_: Any) -> Summary:
     mass = float(weights.sum())
     share = weights / mass if mass else np.full(len(weights), 1 / len(weights))
     centre, squares = np.empty_like(low), np.zeros(len(points))
-    for column in range(0, points.shape[1], 64):
-        part = slice(column, column + 64)
-        centre[part] = low[part] + share @ (points[:, part] - low[part])
-        squares += np.square(points[:, part] - centre[part]).sum(axis=1)
-    radius = np.sqrt(squares.max()) * (1 + SLACK)
+    # too large a range is told of all blocks
+    with np.errstate(over="ignore", invalid="ignore"):
+        for column in range(0, points.shape[1], 64):
+            part = slice(column, column + 64)
+            centre[part] = low[part] + share @ (points[:, part] - low[part])
+            squares += np.square(points[:, part] - centre[part]).sum(axis=1)
+        radius = np.sqrt(squares.max()) * (1 + SLACK)
+        variance = share @ squares
     return Summary(
         low[None], high[None], centre[None], np.array([radius]), np.array([mass]),
-        np.array([share @ squares]),
+        np.array([variance]),
     )  # fmt: skip
 
 
@@ -296,13 +299,17 @@ class StoredPoints(AwayPoints):
 
     def at(self, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
         """Points (B, D) and log-weights (B,) of some indices."""
-        found, logs = np.empty((len(index), self.dim)), np.empty(len(index))
-        # one read for each point that is asked for
-        for row in np.unique(index):
-            where = index == row
-            found[where] = self.rows.read(int(row), int(row) + 1)
-            logs[where] = self.log_weights(int(row), int(row) + 1)
-        return found, logs
+        rows, where = np.unique(index, return_inverse=True)
+        found, logs = np.empty((len(rows), self.dim)), np.empty(len(rows))
+        # one read for all points of a chunk, which comes whole anyway
+        chunk = rows // min(self.rows.chunk, self.block)
+        starts = np.flatnonzero(np.diff(chunk, prepend=-1)).tolist()
+        for a, b in pairwise([*starts, len(rows)]):
+            first, last = int(rows[a]), int(rows[b - 1]) + 1
+            at = rows[a:b] - first
+            found[a:b] = self.rows.read(first, last)[at]
+            logs[a:b] = self.log_weights(first, last)[at]
+        return found[where], logs[where]
 
     def shards(self, which: Sequence[int]) -> Iterator[Shard]:
         """Blocks of ascending numbers, the next one read ahead."""
@@ -339,6 +346,7 @@ class StoredPoints(AwayPoints):
             for k in range(len(self.cuts)):
                 found = part(next(shards), common, asked[k]) if k in asked else None
                 yield merged(known.get(k), found, both)
+            next(shards, None)  # past the last one: the bar is full, the reader done
 
         result = folded(parts(), both)
         assert result is not None
@@ -347,7 +355,8 @@ class StoredPoints(AwayPoints):
 
 def _sound(known: Summary) -> Summary:
     low, high = known.low.min(axis=0), known.high.max(axis=0)
-    spread = float((high - low).max())
+    with np.errstate(over="ignore"):
+        spread = float((high - low).max())
     size = float(np.maximum(np.abs(low), np.abs(high)).max())
     if (spread and not 1 / WIDEST < spread < WIDEST) or size >= WIDEST:
         _check.fail(
