@@ -235,6 +235,51 @@ def test_parts_of_a_batch_are_the_batch(data: an.PointSet) -> None:
     np.testing.assert_array_equal(
         small.posterior(x, sigma).trace_cov, expected.posterior(x, sigma).trace_cov
     )
+    best = [each.posterior(x, sigma).top(3) for each in (small, expected)]
+    np.testing.assert_array_equal(*(each.index for each in best))
+    np.testing.assert_array_equal(*(each.weight for each in best))
+    sums = [each.trap_sums(x, sigma, best[0].index[:, 0]) for each in (small, expected)]
+    np.testing.assert_array_equal(*sums)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1e-300, 1e-3, 0.4, 30.0])
+def test_points_of_weight_zero_are_as_if_they_were_not(sigma: float) -> None:
+    rng = np.random.default_rng(0)
+    rows, weights = rng.standard_normal((50, 3)), rng.uniform(0.1, 1.0, 50)
+    weights[:9] = weights[41:] = weights[20] = 0  # whole blocks, and parts of others
+    near = an.OptimalDenoiser(an.PointSet(rows, weights), "dense")
+    far = an.OptimalDenoiser(scale.stored(rows, weights, block=7))
+    x = rows[::5] + 0.01  # some of them nearest to a point that does not count
+    close(far(x, sigma), near(x, sigma))
+    there = np.flatnonzero(weights)
+    if sigma > 0:
+        a, b = far.posterior(x, sigma).top(31), near.posterior(x, sigma).top(31)
+        close(a.weight, b.weight)
+        if sigma > 0.1:
+            np.testing.assert_array_equal(a.index, there[b.index])
+            levels, best = np.full(len(x), sigma), b.index[:, 0]
+            close(far.trap_sums(x, levels, there[best]), near.trap_sums(x, levels, best), 1e-11)
+        with pytest.raises(ValueError, match=r"k: got 32, .*\[1, 31\]"):
+            far.posterior(x, sigma).top(32)
+    np.testing.assert_array_equal(far.points.at(np.arange(50))[0], rows)
+
+
+@pytest.mark.parametrize("size", [1e308, 5e-324])
+def test_sums_of_weights_do_not_overflow(size: float) -> None:
+    rows = np.random.default_rng(0).standard_normal((9, 2))
+    far = an.OptimalDenoiser(scale.stored(rows, np.full(9, size), block=4))
+    close(far(rows, 0.5), an.OptimalDenoiser(rows, "dense")(rows, 0.5))
+
+
+def test_no_queries_have_no_answers() -> None:
+    rows = np.random.default_rng(0).standard_normal((30, 3))
+    far, none = an.OptimalDenoiser(scale.stored(rows, block=7)), np.empty((0, 3))
+    assert far(none, 1.0).shape == far(none, 0).shape == (0, 3)
+    assert far.jacobian(none, 1.0).shape == (0, 3, 3)
+    post = far.posterior(none, 1.0)
+    assert post.entropy.shape == (0,)
+    assert post.top(2).index.shape == (0, 2)
+    assert far.trap_sums(none, np.empty(0), np.empty(0, dtype=int)).shape == (0, 5)
 
 
 # --- what is left out ----------------------------------------------------------------------------
@@ -251,7 +296,7 @@ def test_few_blocks_are_read_where_few_matter() -> None:
     points = scale.stored(rows, block=40)
     far, near = an.OptimalDenoiser(points), an.OptimalDenoiser(rows, "dense")
     x = rows[::40] + 0.1
-    for sigma, most in ((0.5, 3), (1e-3, 2)):
+    for sigma, most in ((0.5, 3), (1e-3, 2), (1e-200, 2), (0.0, 2)):
         found = far._sums.softmax(x, np.full(len(x), sigma))
         assert found.asked.sum(axis=1).max() <= most
         close(far(x, sigma), near(x, sigma))

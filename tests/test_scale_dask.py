@@ -320,7 +320,39 @@ def test_messages_stay_below_the_limit_of_dask(connected: Any) -> None:
     x = rows[np.arange(2500) % 40] + 0.1 * np.sin(np.arange(2500))[:, None]
     near = an.OptimalDenoiser(rows, "dense")
     close(far(x, 0.4), near(x, 0.4))
-    close(far.posterior(x, 0.4).entropy, near.posterior(x, 0.4).entropy)
+    a, b = (each.posterior(x, 0.4) for each in (far, near))
+    close(a.entropy, b.entropy)
+    best = a.top(1).index[:, 0]
+    np.testing.assert_array_equal(best, b.top(1).index[:, 0])
+    sums = [each.trap_sums(x, np.full(len(x), 0.4), best) for each in (far, near)]
+    close(*sums)
+
+
+def test_weights_of_large_shards_are_sent_in_pieces(connected: Any) -> None:
+    weights = np.arange(1.0, 1_400_001.0)  # 11 MB
+    array = da.arange(1_400_000, chunks=1_400_000, dtype="f8")[:, None]
+    points = scale.sharded(array, weights)
+    close(points.mean, (weights - 1) @ weights / weights.sum())
+
+
+def test_points_of_weight_zero_are_as_if_they_were_not(connected: Any) -> None:
+    rng = np.random.default_rng(0)
+    rows, weights = rng.standard_normal((3000, 2)), rng.uniform(0.1, 1.0, 3000)
+    weights[:1200] = weights[2500:] = weights[1900] = 0
+    near = an.OptimalDenoiser(an.PointSet(rows, weights), "dense")
+    there = np.flatnonzero(weights)
+    x = rows[::300] + 1e-3
+    for method in ("dense", "tree"):
+        points = scale.sharded(da.from_array(rows, chunks=(1000, 2)), weights)
+        far = an.OptimalDenoiser(points, method)
+        for sigma in (0.0, 1e-3, 0.5):
+            close(far(x, sigma), near(x, sigma))
+        a, b = (each.posterior(x, 0.5).top(3) for each in (far, near))
+        np.testing.assert_array_equal(a.index, there[b.index])
+        np.testing.assert_array_equal(points.at(a.index[:, 0])[0], rows[a.index[:, 0]])
+        found, logs = points.at(np.array([1900, 1100, 1901]))
+        np.testing.assert_array_equal(found, [[np.nan] * 2] * 2 + [rows[1901]])
+        np.testing.assert_array_equal(logs[:2], -np.inf)
 
 
 def made(block_info: Any = None) -> Any:

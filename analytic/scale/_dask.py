@@ -135,7 +135,10 @@ class ShardedPoints(AwayPoints):
         return self.width
 
     def at(self, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """Points (B, D) and log-weights (B,) of some indices."""
+        """Points (B, D) and log-weights (B,) of some indices.
+
+        Of points of weight zero NaN: workers keep none, but in shards that have no others.
+        """
         firsts = np.array([first for first, _ in self.cuts])
         owner = np.searchsorted(firsts, index, side="right") - 1
         asked = {int(k): index[owner == k] for k in np.unique(owner)}
@@ -429,14 +432,15 @@ class _Resident:
     """A shard in a worker's memory, with what methods keep of it; that is not sent on."""
 
     def __init__(self, points: Floats, logs: Floats, first: int) -> None:
-        points.flags.writeable = logs.flags.writeable = False
-        self.shard = Shard(points, logs, first, {"resident": True})
+        self.shard = Shard.of(points, logs, first, {"resident": True})
 
     def __getstate__(self) -> Any:
-        return self.shard[:3]
+        return *self.shard[:3], self.shard.rest
 
     def __setstate__(self, state: Any) -> None:
-        self.__init__(*(np.array(each) for each in state[:2]), state[2])  # type: ignore[misc]
+        points, logs, first, rest = state
+        found = Shard.of(np.array(points), np.array(logs), first, {"resident": True})
+        self.shard = found._replace(rest=rest)
 
     def __sizeof__(self) -> int:
         return int(2 * self.shard.points.nbytes)
@@ -525,7 +529,14 @@ def _unpacked(asked: Any) -> Any:
 
 
 def _rows(shard: Shard, _: Any, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    return shard.points[index - shard.first], shard.logs[index - shard.first]
+    ref = index - shard.first
+    if shard.rest is None:
+        return shard.points[ref], shard.logs[ref]
+    there = np.searchsorted(shard.rest, ref).clip(max=len(shard.rest) - 1)
+    gone = shard.rest[there] != ref
+    points, logs = shard.points[there], shard.logs[there]
+    points[gone], logs[gone] = np.nan, -np.inf
+    return points, logs
 
 
 def _workers(client: Any) -> int:

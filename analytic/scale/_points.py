@@ -40,16 +40,32 @@ WIDEST = 1e50
 
 
 class Shard(NamedTuple):
-    """A block of points in memory."""
+    """A block of points in memory, without those of weight zero unless it has no others."""
 
     points: Floats
     """(n, D), read-only."""
     logs: Floats
     """(n,) log-weights, read-only."""
     first: int
-    """Index of the first of them."""
+    """Index of the first of the block."""
     kept: dict[str, Any]
     """What is kept beside the block for as long as it is held; empty where it is read anew."""
+    rest: NDArray[np.int64] | None = None
+    """(n,) which of the block's points these are, ascending; None for all of them."""
+
+    @classmethod
+    def of(cls, points: Floats, logs: Floats, first: int, kept: dict[str, Any]) -> Shard:
+        """The shard of a block's points and log-weights, which become read-only."""
+        some = np.flatnonzero(logs > -np.inf)
+        rest = some if 0 < len(some) < len(logs) else None
+        if rest is not None:
+            points, logs = points[rest], logs[rest]
+        points.flags.writeable = logs.flags.writeable = False
+        return cls(points, logs, first, kept, rest)
+
+    def indices(self, ref: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Indices of its points among all."""
+        return self.first + (ref if self.rest is None else self.rest[ref])
 
 
 class Summary(NamedTuple):
@@ -94,14 +110,14 @@ def summarise(shard: Shard, *_: Any) -> Summary:
     ValueError
         for numbers that are not finite, naming the row.
     """
-    points, logs, first = shard[:3]
+    points, logs = shard.points, shard.logs
     low, high = points.min(axis=0), points.max(axis=0)
     # NaN is its own least and largest
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
+        row = shard.indices(np.flatnonzero(~np.isfinite(points).all(axis=1)))[0]
         _check.fail(
             "points",
-            f"a number that is not finite in row {first + row}",
+            f"a number that is not finite in row {row}",
             "finite numbers only",
             "remove or replace NaN and infinite entries",
         )
@@ -185,6 +201,12 @@ class AwayPoints(Elsewhere, ABC):
         """(N,) weights π_i, which sum to one; None where all are equal."""
         return normalised(self.relative)
 
+    @cached_property
+    def support(self) -> int:
+        """How many points have a weight above zero."""
+        weights = self.weights
+        return len(self) if weights is None else int(np.count_nonzero(weights))
+
     def log_weights(self, first: int, last: int) -> Floats:
         """Log-weights of some rows, which sum to one over all points."""
         return logs_of(self.weights, len(self), first, last)
@@ -248,7 +270,8 @@ def normalised(weights: Floats | None) -> Floats | None:
     """Weights that sum to one, read-only."""
     if weights is None:
         return None
-    found = weights / weights.sum()
+    found = weights / weights.max()  # whose sum is finite
+    found /= found.sum()
     found.flags.writeable = False
     return np.asarray(found)
 
@@ -316,8 +339,7 @@ class StoredPoints(AwayPoints):
         cuts = [self.cuts[k] for k in which]
         with bar(len(cuts), "blocks", self.progress and len(cuts) > 1) as advance:
             for (first, last), piece in zip(cuts, ahead(self.rows, cuts), strict=True):
-                piece.flags.writeable = False
-                yield Shard(piece, self.log_weights(first, last), first, {})
+                yield Shard.of(piece, self.log_weights(first, last), first, {})
                 advance(1)
 
     def parts(
