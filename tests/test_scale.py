@@ -102,6 +102,18 @@ def test_a_file_a_map_and_an_array_give_the_same_bits(
     assert isinstance(ways[3].rows, _sources.FileSource)  # a map is read as the file it is
 
 
+def test_a_header_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, seen, real = saved(tmp_path, np.eye(3)), [], _sources._npy
+
+    def counted(path: Path) -> Any:
+        seen.append(path)
+        return real(path)
+
+    monkeypatch.setattr(_sources, "_npy", counted)
+    an.OptimalDenoiser(path)
+    assert seen == [path]
+
+
 def test_a_part_of_a_map_is_that_part(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).standard_normal((60, 3))
     np.save(tmp_path / "rows.npy", rows)
@@ -109,6 +121,17 @@ def test_a_part_of_a_map_is_that_part(tmp_path: Path) -> None:
     x = rows[:5, 1:]
     expected = an.OptimalDenoiser(rows[10:40:2, 1:], "dense")(x, 0.7)
     close(an.OptimalDenoiser(part)(x, 0.7), expected)
+
+
+def test_a_map_that_is_not_its_file_is_read_itself(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).standard_normal((60, 3))
+    path = saved(tmp_path, rows)
+    changed = np.load(path, mmap_mode="c")
+    changed += 7.0
+    close(an.OptimalDenoiser(changed)(rows[:5], 0.7), an.OptimalDenoiser(rows + 7)(rows[:5], 0.7))
+    gone = np.load(path, mmap_mode="r")
+    path.unlink()
+    close(an.OptimalDenoiser(gone)(rows[:5], 0.7), an.OptimalDenoiser(rows)(rows[:5], 0.7))
 
 
 def test_images_are_flattened_row_by_row(tmp_path: Path) -> None:
@@ -132,6 +155,60 @@ def test_zarr_is_read_by_slices(tmp_path: Path) -> None:
     found = an.OptimalDenoiser(scale.stored(array, block=128))(x, 0.4)
     np.testing.assert_array_equal(found, expected)
     assert isinstance(an.OptimalDenoiser(array).points, scale.StoredPoints)
+
+
+def test_chunks_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zarr = pytest.importorskip("zarr")
+    da = pytest.importorskip("dask.array")
+    monkeypatch.setattr(scale, "NUMBERS", 400)  # 100 rows
+    rows = np.random.default_rng(0).standard_normal((300, 4))
+    array = zarr.create_array(
+        str(tmp_path / "rows.zarr"), shape=rows.shape, chunks=(30, 4), dtype="f8"
+    )
+    array[:] = rows
+    points = scale.stored(array)
+    assert points.cuts == [(0, 90), (90, 180), (180, 270), (270, 300)]
+    assert scale.stored(rows).block == 100
+    assert scale.stored(array, block=64).block == 64
+    read: list[tuple[int, int]] = []
+    real = _sources.ArraySource.read
+
+    def counted(self: Any, first: int, last: int) -> Any:
+        read.append((first, last))
+        return real(self, first, last)
+
+    monkeypatch.setattr(_sources.ArraySource, "read", counted)
+    index = np.array([299, 3, 5, 3, 31, 95, 29])
+    weights = np.linspace(1, 2, 300)
+    chunks = ((30, 70, 0, 200), 4)
+    for given in (array, da.from_array(rows, chunks=chunks), rows):
+        found, logs = scale.stored(given, weights).at(index)
+        np.testing.assert_array_equal(found, rows[index])
+        close(logs, np.log(weights / weights.sum())[index])
+    assert read[:4] == [(3, 30), (31, 32), (95, 96), (299, 300)]
+    assert scale.stored(array).at(index[:0])[0].shape == (0, 4)
+
+
+def test_a_bar_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    from contextlib import contextmanager
+
+    from analytic.scale import _points
+
+    bars: list[list[int]] = []
+
+    @contextmanager
+    def bar(total: int, *_: Any) -> Any:
+        bars.append([total, 0])
+
+        def advance(n: int) -> None:
+            bars[-1][1] += n
+
+        yield advance
+
+    monkeypatch.setattr(_points, "bar", bar)
+    rows = np.random.default_rng(0).standard_normal((30, 3))
+    an.OptimalDenoiser(scale.stored(rows, block=7, progress=True)).posterior(rows[:2], 9.0)
+    assert bars == [[5, 5]] * 3  # summaries, softmax and moments
 
 
 def test_results_depend_on_no_other_query_nor_on_threads(
@@ -158,6 +235,51 @@ def test_parts_of_a_batch_are_the_batch(data: an.PointSet) -> None:
     np.testing.assert_array_equal(
         small.posterior(x, sigma).trace_cov, expected.posterior(x, sigma).trace_cov
     )
+    best = [each.posterior(x, sigma).top(3) for each in (small, expected)]
+    np.testing.assert_array_equal(*(each.index for each in best))
+    np.testing.assert_array_equal(*(each.weight for each in best))
+    sums = [each.trap_sums(x, sigma, best[0].index[:, 0]) for each in (small, expected)]
+    np.testing.assert_array_equal(*sums)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1e-300, 1e-3, 0.4, 30.0])
+def test_points_of_weight_zero_are_as_if_they_were_not(sigma: float) -> None:
+    rng = np.random.default_rng(0)
+    rows, weights = rng.standard_normal((50, 3)), rng.uniform(0.1, 1.0, 50)
+    weights[:9] = weights[41:] = weights[20] = 0  # whole blocks, and parts of others
+    near = an.OptimalDenoiser(an.PointSet(rows, weights), "dense")
+    far = an.OptimalDenoiser(scale.stored(rows, weights, block=7))
+    x = rows[::5] + 0.01  # some of them nearest to a point that does not count
+    close(far(x, sigma), near(x, sigma))
+    there = np.flatnonzero(weights)
+    if sigma > 0:
+        a, b = far.posterior(x, sigma).top(31), near.posterior(x, sigma).top(31)
+        close(a.weight, b.weight)
+        if sigma > 0.1:
+            np.testing.assert_array_equal(a.index, there[b.index])
+            levels, best = np.full(len(x), sigma), b.index[:, 0]
+            close(far.trap_sums(x, levels, there[best]), near.trap_sums(x, levels, best), 1e-11)
+        with pytest.raises(ValueError, match=r"k: got 32, .*\[1, 31\]"):
+            far.posterior(x, sigma).top(32)
+    np.testing.assert_array_equal(far.points.at(np.arange(50))[0], rows)
+
+
+@pytest.mark.parametrize("size", [1e308, 5e-324])
+def test_sums_of_weights_do_not_overflow(size: float) -> None:
+    rows = np.random.default_rng(0).standard_normal((9, 2))
+    far = an.OptimalDenoiser(scale.stored(rows, np.full(9, size), block=4))
+    close(far(rows, 0.5), an.OptimalDenoiser(rows, "dense")(rows, 0.5))
+
+
+def test_no_queries_have_no_answers() -> None:
+    rows = np.random.default_rng(0).standard_normal((30, 3))
+    far, none = an.OptimalDenoiser(scale.stored(rows, block=7)), np.empty((0, 3))
+    assert far(none, 1.0).shape == far(none, 0).shape == (0, 3)
+    assert far.jacobian(none, 1.0).shape == (0, 3, 3)
+    post = far.posterior(none, 1.0)
+    assert post.entropy.shape == (0,)
+    assert post.top(2).index.shape == (0, 2)
+    assert far.trap_sums(none, np.empty(0), np.empty(0, dtype=int)).shape == (0, 5)
 
 
 # --- what is left out ----------------------------------------------------------------------------
@@ -174,7 +296,7 @@ def test_few_blocks_are_read_where_few_matter() -> None:
     points = scale.stored(rows, block=40)
     far, near = an.OptimalDenoiser(points), an.OptimalDenoiser(rows, "dense")
     x = rows[::40] + 0.1
-    for sigma, most in ((0.5, 3), (1e-3, 2)):
+    for sigma, most in ((0.5, 3), (1e-3, 2), (1e-200, 2), (0.0, 2)):
         found = far._sums.softmax(x, np.full(len(x), sigma))
         assert found.asked.sum(axis=1).max() <= most
         close(far(x, sigma), near(x, sigma))
@@ -353,6 +475,24 @@ def test_other_paths_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(kind, match=words):
             an.OptimalDenoiser(path)
+
+
+@pytest.mark.parametrize("shape", [(-1, 3), (3, -1), (-2, -3)])
+def test_a_header_of_negative_sizes_is_refused(tmp_path: Path, shape: tuple[int, int]) -> None:
+    with (tmp_path / "rows.npy").open("wb") as stream:
+        header = {"descr": "<f8", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.write(bytes(999))
+    with pytest.raises(ValueError, match=r"points: got .*rows\.npy' of shape"):
+        an.OptimalDenoiser(tmp_path / "rows.npy")
+
+
+@pytest.mark.parametrize("value", [1e200, -1e308])
+def test_too_wide_a_range_is_told(value: float) -> None:
+    rows = np.ones((9, 2))
+    rows[5, 1] = value
+    with pytest.raises(ValueError, match=r"points: got coordinates of a range of 1e\+"):
+        an.OptimalDenoiser(scale.stored(rows, block=4))(rows[:1], 1.0)
 
 
 def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:

@@ -320,7 +320,39 @@ def test_messages_stay_below_the_limit_of_dask(connected: Any) -> None:
     x = rows[np.arange(2500) % 40] + 0.1 * np.sin(np.arange(2500))[:, None]
     near = an.OptimalDenoiser(rows, "dense")
     close(far(x, 0.4), near(x, 0.4))
-    close(far.posterior(x, 0.4).entropy, near.posterior(x, 0.4).entropy)
+    a, b = (each.posterior(x, 0.4) for each in (far, near))
+    close(a.entropy, b.entropy)
+    best = a.top(1).index[:, 0]
+    np.testing.assert_array_equal(best, b.top(1).index[:, 0])
+    sums = [each.trap_sums(x, np.full(len(x), 0.4), best) for each in (far, near)]
+    close(*sums)
+
+
+def test_weights_of_large_shards_are_sent_in_pieces(connected: Any) -> None:
+    weights = np.arange(1.0, 1_400_001.0)  # 11 MB
+    array = da.arange(1_400_000, chunks=1_400_000, dtype="f8")[:, None]
+    points = scale.sharded(array, weights)
+    close(points.mean, (weights - 1) @ weights / weights.sum())
+
+
+def test_points_of_weight_zero_are_as_if_they_were_not(connected: Any) -> None:
+    rng = np.random.default_rng(0)
+    rows, weights = rng.standard_normal((3000, 2)), rng.uniform(0.1, 1.0, 3000)
+    weights[:1200] = weights[2500:] = weights[1900] = 0
+    near = an.OptimalDenoiser(an.PointSet(rows, weights), "dense")
+    there = np.flatnonzero(weights)
+    x = rows[::300] + 1e-3
+    for method in ("dense", "tree"):
+        points = scale.sharded(da.from_array(rows, chunks=(1000, 2)), weights)
+        far = an.OptimalDenoiser(points, method)
+        for sigma in (0.0, 1e-3, 0.5):
+            close(far(x, sigma), near(x, sigma))
+        a, b = (each.posterior(x, 0.5).top(3) for each in (far, near))
+        np.testing.assert_array_equal(a.index, there[b.index])
+        np.testing.assert_array_equal(points.at(a.index[:, 0])[0], rows[a.index[:, 0]])
+        found, logs = points.at(np.array([1900, 1100, 1901]))
+        np.testing.assert_array_equal(found, [[np.nan] * 2] * 2 + [rows[1901]])
+        np.testing.assert_array_equal(logs[:2], -np.inf)
 
 
 def made(block_info: Any = None) -> Any:
@@ -441,6 +473,15 @@ def test_errors_of_tasks_are_the_callers(connected: Any) -> None:
         an.OptimalDenoiser(lost)(rows[:1], 1.0)
 
 
+@pytest.mark.parametrize("shape", [(7, 3), (10, 2)])
+def test_chunks_of_other_shapes_than_promised_are_refused(
+    connected: Any, shape: tuple[int, int]
+) -> None:
+    array = da.from_delayed(dask.delayed(np.ones)(shape), (10, 3), "f8")
+    with pytest.raises(ValueError, match=rf"points: got a chunk of {shape[0]} points of"):
+        an.OptimalDenoiser(array)(np.ones(3), 1.0)
+
+
 def started(*words: str) -> subprocess.Popen[bytes]:
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     return subprocess.Popen(
@@ -501,8 +542,31 @@ def test_what_remains_when_one_after_another_is_gone(
             far(rows[:5], 0.9)
         assert time.monotonic() - begun < 12.0
 
+        third = worker()
+        client.wait_for_workers(1)
+        np.testing.assert_array_equal(far(rows[:5], 0.9), expected)
+
+        fetched = distributed.Client._gather_remote
+
+        async def late(self: Any, *given: Any) -> Any:
+            third.kill()  # with the result that is about to be fetched
+            third.wait()
+            return await fetched(self, *given)
+
+        monkeypatch.setattr(distributed.Client, "_gather_remote", late)
+        with pytest.raises(ConnectionError, match=r"no worker was there for 1\.5"):
+            far(rows[:5], 0.9)
+        monkeypatch.setattr(distributed.Client, "_gather_remote", fetched)
+
         worker()
         client.wait_for_workers(1)
+        np.testing.assert_array_equal(far(rows[:5], 0.9), expected)
+
+        monkeypatch.setattr(_dask, "ANSWER", 0.5)
+        os.kill(running[0].pid, signal.SIGSTOP)
+        with pytest.raises(ConnectionError, match=r"no worker was there for 1\.5"):
+            far(rows[:5], 0.9)
+        os.kill(running[0].pid, signal.SIGCONT)
         np.testing.assert_array_equal(far(rows[:5], 0.9), expected)
 
         threading.Timer(0.4, running[0].kill).start()

@@ -258,7 +258,7 @@ class OptimalDenoiser:
             row.astype(dtype, copy=False).reshape(shape[:-1]) for row in flat
         )
         means = self._mean(found).astype(dtype, copy=False).reshape(shape)
-        return Posterior(means, log_prob, trace_cov, entropy, top, len(self.points))
+        return Posterior(means, log_prob, trace_cov, entropy, top, self._sums.count)
 
     def jacobian(self, x: Any, sigma: Any) -> Reals:
         """∂D/∂x = C/σ², symmetric positive semi-definite: (B, D, D), (D, D) for one query."""

@@ -129,6 +129,10 @@ class Sums(Protocol):
     def unit(self) -> float:
         """What lengths are divided by, a power of two; 1 but for data of extreme scale."""
 
+    @property
+    def count(self) -> int:
+        """Number of points that have any weight."""
+
     def scaled(self, x: Floats, sigma: Floats) -> tuple[Floats, Floats]:
         """Queries and bandwidths in that unit."""
 

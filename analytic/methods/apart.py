@@ -33,6 +33,8 @@ SLAB = 5_000_000
 """Log-weights held at a time where the heaviest points are asked for (40 MB)."""
 FURTHEST = 1e150
 """Distances over σ up to here have finite squares."""
+NEAREST = 1e140
+"""Least distance over σ at most in comparisons, of which some distance is below `FURTHEST`."""
 ROUNDING = 1e-9
 """Of squared distances over σ², relative, as of bounds on distances."""
 
@@ -46,6 +48,11 @@ class Apart:
     tolerance: float = 1e-13
     threads: int | None = None
     unit: float = 1.0
+
+    @property
+    def count(self) -> int:
+        """Number of points that have any weight."""
+        return self.points.support
 
     def scaled(self, x: Floats, sigma: Floats) -> tuple[Floats, Floats]:
         """Queries and bandwidths in units of the sums: those of the data."""
@@ -63,7 +70,7 @@ class Apart:
     def _softmax(self, q: Floats, s: Floats, single: bool) -> Found:
         everyone = np.arange(len(q))
         common = q, s, self.method, self.tolerance, single
-        upper, least = self._bounds(q, s)
+        upper, least, level = self._bounds(q, s)
         allowed = np.log(self.tolerance) - np.log(upper.shape[1])
         best = upper.argmax(axis=1)
         # what would be left to ask if the best shard were as heavy as it can be
@@ -75,13 +82,13 @@ class Apart:
             ready = self.points.parts(_softmax, common, asked)
             for found in ready.values():
                 rows = found.rows
-                least[rows] = np.maximum(least[rows], found.height(q, s))
+                least[rows] = np.maximum(least[rows], found.height(q, level))
         needed = upper >= least[:, None] + allowed
         needed[everyone, best] = True
         due = needed.copy()
         due[everyone[unsure], best[unsure]] = False
         whole = self.points.reduced(_softmax, _merge, common, _by_shard(due), ready)
-        gone = np.where(needed, -np.inf, upper - whole.height(q, s)[:, None])
+        gone = np.where(needed, -np.inf, upper - whole.height(q, level)[:, None])
         lost = whole.truncation + np.exp(gone).sum(axis=1)
         return Found(
             whole.ref, whole.log_sum, whole.shift, lost, whole.base, whole.base_log, needed
@@ -104,54 +111,62 @@ class Apart:
     @shared
     def covariance(self, q: Floats, s: Floats, found: Found) -> Floats:
         """(B, D, D) C = Σ u y yᵀ, exactly symmetric."""
-        step = max(1, self.points.most // q.shape[1] ** 2)
         given = (q, s, found.base, found.base_log, found.log_sum, found.shift, found.asked)
-        parts = [
-            self._moments(_covariance, *(each[k : k + step] for each in given))
-            for k in range(0, len(q), step)
-        ]
-        return np.concatenate([part.matrix for part in parts])
+        groups = self._groups(*given, width=q.shape[1] ** 2)
+        return np.concatenate([self._moments(_covariance, *each).matrix for each in groups])
 
     def _moments(self, part: Callable[..., Any], *given: Any) -> Any:
         q, s, base, base_log, log_sum, shift, asked, *way = given
         common = q, s, base, base_log, log_sum, shift, *way
-        found = self.points.reduced(part, _added, common, _by_shard(asked))
-        return found
+        return self.points.reduced(part, _added, common, _by_shard(asked))
 
     @shared
     def trap(self, q: Floats, s: Floats, index: Rows) -> Floats:
         """(B, 5) sums of the trap certificate for candidate points."""
-        base, base_log = self.at(index)
-        everyone = np.arange(len(q))
-        asked = dict.fromkeys(range(len(self.points.cuts)), everyone)
-        found = self.points.reduced(_trap, _trapped, (q, s, base, base_log), asked)
-        return found.sums
+        parts = [
+            self.points.reduced(_trap, _trapped, (*g, *self.at(which)), self._everyone(*g))
+            for *g, which in self._groups(q, s, index)
+        ]
+        return np.concatenate([part.sums for part in parts])
 
     @shared
     def top(self, q: Floats, s: Floats, found: Found, k: int) -> tuple[Rows, Floats]:
         """Indices (B, k) of the heaviest points and their log-weights, heaviest first."""
-        everyone = np.arange(len(q))
-        # a shard that weighs nothing may still hold one of the k heaviest
-        asked = dict.fromkeys(range(len(self.points.cuts)), everyone)
-        common = q, s, found.base, found.base_log, found.log_sum, k
-        best = self.points.reduced(_top, _best, common, asked)
+        # a shard that weighs next to nothing may still hold one of the k heaviest
+        parts = [
+            self.points.reduced(_top, _best, (*g, k), self._everyone(*g))
+            for g in self._groups(q, s, found.base, found.base_log, found.log_sum, width=k)
+        ]
+        best = _stacked(_Best, parts)
         return best.points, best.logs
 
-    def _groups(self, *given: Any) -> list[tuple[Any, ...]]:
-        """Queries in so many pieces that partial results and bounds (B, K) stay small."""
-        step = max(1, self.points.most // max(self.points.dim, len(self.points.cuts)))
+    def _everyone(self, q: Floats, *_: Any) -> dict[int, Rows]:
+        """All queries, of every shard that has any weight."""
+        which = np.flatnonzero(self.points.summary.mass).tolist()
+        return dict.fromkeys(which, np.arange(len(q)))
+
+    def _groups(self, *given: Any, width: int = 1) -> list[tuple[Any, ...]]:
+        """Queries in so many pieces that bounds (B, K) and results (B, width) stay small."""
+        step = max(1, self.points.most // max(self.points.dim, len(self.points.cuts), width))
         count = len(given[0])
         return [tuple(each[k : k + step] for each in given) for k in range(0, max(count, 1), step)]
 
-    def _bounds(self, q: Floats, s: Floats) -> tuple[Floats, Floats]:
-        """(B, K) largest log-weight each shard may have, (B,) the least the whole has."""
-        known, inv = self.points.summary, inverse(s)[:, None]
+    def _bounds(self, q: Floats, s: Floats) -> tuple[Floats, Floats, Floats]:
+        """(B, K) largest log-weight each shard may have, (B,) the least the whole has, (B,) at σ.
+
+        At a larger σ than asked for where squares of distances over σ overflow: what differs
+        there by more than rounding differs by 1e250 nats, and the more the smaller σ is.
+        """
+        known = self.points.summary
         near, far = known.reach(q)
+        far[:, known.mass == 0] = np.inf
+        level = np.maximum(s, far.min(axis=1) / NEAREST)
+        inv = inverse(level)[:, None]
         with np.errstate(divide="ignore", over="ignore"):
             mass = np.log(known.mass)
             upper = mass - 0.5 * np.square(np.minimum(near * inv, FURTHEST)) * (1 - ROUNDING)
             lower = mass - 0.5 * np.square(far * inv) * (1 + ROUNDING)
-        return upper, lower.max(axis=1)
+        return upper, lower.max(axis=1), level
 
 
 class _Part(NamedTuple):
@@ -203,9 +218,8 @@ def _softmax(shard: Shard, common: Any, rows: Rows) -> _Part:
     q, s, name, tolerance, single = common
     found = _method(shard, name, tolerance).softmax(q[rows], s[rows], single)
     base, logs = shard.points[found.ref], shard.logs[found.ref]
-    return _Part(
-        rows, found.ref + shard.first, base, logs, found.log_sum, found.shift, found.truncation
-    )
+    index = shard.indices(found.ref)
+    return _Part(rows, index, base, logs, found.log_sum, found.shift, found.truncation)
 
 
 def _method(shard: Shard, name: str, tolerance: float) -> Any:
@@ -321,7 +335,7 @@ def _top(shard: Shard, common: Any, rows: Rows) -> _Best:
         )
         index[part] = np.argsort(-logs, axis=1, kind="stable")[:, :most]
         best[part] = np.take_along_axis(logs, index[part], axis=1)
-    return _Best(rows, index + shard.first, best)
+    return _Best(rows, shard.indices(index), best)
 
 
 def _best(a: _Best, b: _Best, common: Any) -> _Best:
@@ -335,7 +349,9 @@ def _best(a: _Best, b: _Best, common: Any) -> _Best:
 
 
 def _by_shard(due: NDArray[np.bool_]) -> dict[int, Rows]:
-    """Which queries each shard is asked."""
+    """Which queries each shard is asked; the first one, if there are no queries."""
+    if not len(due):
+        return {0: np.arange(0)}
     return {int(k): np.flatnonzero(due[:, k]) for k in np.flatnonzero(due.any(axis=0))}
 
 

@@ -33,6 +33,11 @@ class Held:
         return Sites.of(self.points.points, self.points.log_weights)
 
     @property
+    def count(self) -> int:
+        """Number of points, all of which have some weight."""
+        return len(self.points)
+
+    @property
     def unit(self) -> float:
         """What lengths are divided by."""
         return self.sites.unit

@@ -20,13 +20,12 @@ than the denoiser's tolerance, it is not asked.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 from .. import _check
 from ._dask import ShardedPoints, connect, connected, sharded
 from ._points import NUMBERS, AwayPoints, Shard, StoredPoints, Summary, relative_weights
-from ._sources import chunk_ends, sliced, source
+from ._sources import Source, of, sliced, source
 from ._tree import folded, merged
 
 __all__ = [
@@ -63,7 +62,8 @@ def stored(
         Dask; of more axes than two, each point is flattened. Real numbers of any type.
     weights : (N,) non-negative, not all zero; optional (default: equal).
     block : points in a block, by default so many that a block has some 4 million numbers
-        (32 MB), and for Dask the chunks, so that each is made once a pass. Memory in use is
+        (32 MB) in whole chunks of zarr and h5py, if they are not larger, and for Dask the chunks,
+        so that each is read or made once a pass. Memory in use is
         some five blocks, and 24 D bytes for each block of what is known of it; results depend
         on the size in their last digits.
     name : what the set is called in reports.
@@ -75,21 +75,7 @@ def stored(
         for a file that is missing, damaged or cut short, and for anything but real numbers. That
         numbers are finite is seen in the first pass over them.
     """
-    rows = sliced(points)
-    count, dim = rows.shape
-    ends = chunk_ends(points) if block is None else None
-    size = max(1, NUMBERS // dim) if block is None else _check.integer(block, "block", low=1)
-    if ends is not None:
-        size = max(b - a for a, b in pairwise((0, *ends)))
-    given = relative_weights(weights, count)
-    return StoredPoints(
-        rows,
-        min(size, count),
-        given,
-        _check.text(name, "name"),
-        _check.flag(progress, "progress"),
-        ends=ends,
-    )
+    return _in_blocks(sliced(points), weights, block, name, progress)
 
 
 def elsewhere(points: Any) -> AwayPoints | None:
@@ -99,6 +85,34 @@ def elsewhere(points: Any) -> AwayPoints | None:
     """
     if isinstance(points, AwayPoints):
         return points
-    if type(points).__module__.split(".")[0] == "dask" and connected() is not None:
+    if of(points, "dask") and connected() is not None:
         return sharded(points)
-    return None if source(points) is None else stored(points)
+    rows = source(points)
+    return None if rows is None else _in_blocks(rows)
+
+
+def _in_blocks(
+    rows: Source,
+    weights: Any = None,
+    block: int | None = None,
+    name: str = "points",
+    progress: bool = False,
+) -> StoredPoints:
+    count, dim = rows.shape
+    ends = None
+    if block is not None:
+        size = _check.integer(block, "block", low=1)
+    elif rows.ends is not None:
+        ends, size = rows.ends, rows.chunk
+    else:
+        size = max(1, NUMBERS // dim)
+        # a chunk is read whole, so that one in two blocks is read twice
+        size -= size % rows.chunk if rows.chunk < size else 0
+    return StoredPoints(
+        rows,
+        min(size, count),
+        relative_weights(weights, count),
+        _check.text(name, "name"),
+        _check.flag(progress, "progress"),
+        ends=ends,
+    )

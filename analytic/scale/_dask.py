@@ -14,8 +14,10 @@ is summed as it is.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn, TypeVar
@@ -133,7 +135,10 @@ class ShardedPoints(AwayPoints):
         return self.width
 
     def at(self, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """Points (B, D) and log-weights (B,) of some indices."""
+        """Points (B, D) and log-weights (B,) of some indices.
+
+        Of points of weight zero NaN: workers keep none, but in shards that have no others.
+        """
         firsts = np.array([first for first, _ in self.cuts])
         owner = np.searchsorted(firsts, index, side="right") - 1
         asked = {int(k): index[owner == k] for k in np.unique(owner)}
@@ -191,7 +196,11 @@ class ShardedPoints(AwayPoints):
 
     def _owners(self, asked: Mapping[int, Any]) -> dict[int, dict[str, Any]]:
         """Where to ask shards: the worker that holds it, or any other once that is gone."""
-        found = self.client.who_has([self.shards[k] for k in asked])
+        try:
+            held = self._soon(self.client.who_has, [self.shards[k] for k in asked])
+            found = held.result(ANSWER)
+        except TimeoutError:
+            return {}
         names = {k: list(found.get(self.shards[k].key, ())) for k in asked}
         return {k: {"workers": v, "allow_other_workers": True} for k, v in names.items() if v}
 
@@ -212,12 +221,22 @@ class ShardedPoints(AwayPoints):
                 found[k] = _Slot(task(part, self.shards[k], sent, rows, self.threads), where)
         return found
 
+    def _soon(self, call: Callable[..., Any], *given: Any) -> Future[Any]:
+        """What a method of the client comes to, asked for where its thread runs."""
+
+        async def done() -> Any:
+            return await call(*given)
+
+        return asyncio.run_coroutine_threadsafe(done(), self.client.loop.asyncio_loop)
+
     def _computed(self, tasks: list[Any]) -> list[Any]:
         """Results of all, as long as there is a worker that could make them."""
         futures = self.client.compute(tasks)
         alone: float | None = None
         try:
-            while not self._done(futures):
+            # not first awaited and then fetched: a worker may die with its result in between
+            coming = self._soon(self.client.gather, futures)
+            while not wait([coming], LOOK).done:
                 if self.client.status != "running":
                     self._lost(GONE)
                 if _workers(self.client):
@@ -226,23 +245,12 @@ class ShardedPoints(AwayPoints):
                 alone = alone or time.monotonic()
                 if time.monotonic() - alone > self.patience:
                     self._lost(f"no worker was there for {self.patience:g} s")
-            return list(self.client.gather(futures))
+            return list(coming.result())
         except BaseException:
             # what is of no use any more, as after Ctrl-C
             with suppress(Exception):
                 self.client.cancel(futures)
             raise
-
-    def _done(self, futures: list[Any]) -> bool:
-        """Whether all have come to an end within a moment."""
-        from distributed import wait
-
-        try:
-            with self.client.as_current():
-                wait(futures, timeout=LOOK)
-        except TimeoutError:
-            return False
-        return True
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
@@ -325,23 +333,26 @@ def sharded(
     sizes = [int(n) for n in whole.chunks[0]]
     ends = np.cumsum(sizes).tolist()
     cuts = list(zip([0, *ends[:-1]], ends, strict=True))
-    relative = normalised(given)
+    relative, most = normalised(given), max(1, PIECE // 8)
     blocks = zip(whole.to_delayed().ravel(), cuts, strict=True)
     full = [(block, cut) for block, cut in blocks if cut[0] < cut[1]]
 
     def share(first: int, last: int) -> Any:
-        # each by itself: all weights in one message may be too much
-        return relative if relative is None else known.submit(_same, relative[first:last])
+        # piece by piece: the weights of even one shard may be too much for a message
+        if relative is None:
+            return None
+        given = relative[first:last]
+        return [known.submit(_same, given[k : k + most]) for k in range(0, len(given), most)]
 
-    task = dask.delayed(_shard, pure=False)
+    task, dim = dask.delayed(_shard, pure=False), int(np.prod(points.shape[1:]))
     # block and shard in one graph, so that the one is let go as soon as the other is made
     held = distributed.futures_of(points)
-    shards = [task(block, share(*cut), ends[-1], cut[0]) for block, cut in full]
+    shards = [task(block, share(*cut), ends[-1], cut, dim) for block, cut in full]
     return ShardedPoints(
         known,
         _placed(known, shards, [b - a for _, (a, b) in full], bool(held)),
         [cut for _, cut in full],
-        int(np.prod(points.shape[1:])),
+        dim,
         given,
         many,
         _check.text(name, "name"),
@@ -421,22 +432,36 @@ class _Resident:
     """A shard in a worker's memory, with what methods keep of it; that is not sent on."""
 
     def __init__(self, points: Floats, logs: Floats, first: int) -> None:
-        points.flags.writeable = logs.flags.writeable = False
-        self.shard = Shard(points, logs, first, {"resident": True})
+        self.shard = Shard.of(points, logs, first, {"resident": True})
 
     def __getstate__(self) -> Any:
-        return self.shard[:3]
+        return *self.shard[:3], self.shard.rest
 
     def __setstate__(self, state: Any) -> None:
-        self.__init__(*(np.array(each) for each in state[:2]), state[2])  # type: ignore[misc]
+        points, logs, first, rest = state
+        found = Shard.of(np.array(points), np.array(logs), first, {"resident": True})
+        self.shard = found._replace(rest=rest)
 
     def __sizeof__(self) -> int:
         return int(2 * self.shard.points.nbytes)
 
 
-def _shard(block: Any, weights: Floats | None, count: int, first: int) -> _Resident:
-    rows = np.array(block, dtype=np.float64, order="C").reshape(len(block), -1)
-    return _Resident(rows, np.array(logs_of(weights, count, 0, len(rows))), first)
+def _shard(
+    block: Any, weights: list[Floats] | None, count: int, cut: tuple[int, int], dim: int
+) -> _Resident:
+    first, last = cut
+    rows = np.array(block, dtype=np.float64, order="C")
+    rows = rows.reshape(len(rows), -1)
+    if rows.shape != (last - first, dim):
+        # what makes a chunk may say what it likes of its shape
+        _check.fail(
+            "points",
+            f"a chunk of {rows.shape[0]} points of {rows.shape[1]} numbers for row {first} on",
+            f"the {last - first} of {dim} that the array promises",
+            "see how it is made",
+        )
+    given = None if weights is None else np.concatenate(weights)
+    return _Resident(rows, np.array(logs_of(given, count, 0, len(rows))), first)
 
 
 def _answer(
@@ -504,7 +529,14 @@ def _unpacked(asked: Any) -> Any:
 
 
 def _rows(shard: Shard, _: Any, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    return shard.points[index - shard.first], shard.logs[index - shard.first]
+    ref = index - shard.first
+    if shard.rest is None:
+        return shard.points[ref], shard.logs[ref]
+    there = np.searchsorted(shard.rest, ref).clip(max=len(shard.rest) - 1)
+    gone = shard.rest[there] != ref
+    points, logs = shard.points[there], shard.logs[there]
+    points[gone], logs[gone] = np.nan, -np.inf
+    return points, logs
 
 
 def _workers(client: Any) -> int:

@@ -40,16 +40,32 @@ WIDEST = 1e50
 
 
 class Shard(NamedTuple):
-    """A block of points in memory."""
+    """A block of points in memory, without those of weight zero unless it has no others."""
 
     points: Floats
     """(n, D), read-only."""
     logs: Floats
     """(n,) log-weights, read-only."""
     first: int
-    """Index of the first of them."""
+    """Index of the first of the block."""
     kept: dict[str, Any]
     """What is kept beside the block for as long as it is held; empty where it is read anew."""
+    rest: NDArray[np.int64] | None = None
+    """(n,) which of the block's points these are, ascending; None for all of them."""
+
+    @classmethod
+    def of(cls, points: Floats, logs: Floats, first: int, kept: dict[str, Any]) -> Shard:
+        """The shard of a block's points and log-weights, which become read-only."""
+        some = np.flatnonzero(logs > -np.inf)
+        rest = some if 0 < len(some) < len(logs) else None
+        if rest is not None:
+            points, logs = points[rest], logs[rest]
+        points.flags.writeable = logs.flags.writeable = False
+        return cls(points, logs, first, kept, rest)
+
+    def indices(self, ref: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Indices of its points among all."""
+        return self.first + (ref if self.rest is None else self.rest[ref])
 
 
 class Summary(NamedTuple):
@@ -94,14 +110,14 @@ def summarise(shard: Shard, *_: Any) -> Summary:
     ValueError
         for numbers that are not finite, naming the row.
     """
-    points, logs, first = shard[:3]
+    points, logs = shard.points, shard.logs
     low, high = points.min(axis=0), points.max(axis=0)
     # NaN is its own least and largest
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
+        row = shard.indices(np.flatnonzero(~np.isfinite(points).all(axis=1)))[0]
         _check.fail(
             "points",
-            f"a number that is not finite in row {first + row}",
+            f"a number that is not finite in row {row}",
             "finite numbers only",
             "remove or replace NaN and infinite entries",
         )
@@ -109,14 +125,17 @@ def summarise(shard: Shard, *_: Any) -> Summary:
     mass = float(weights.sum())
     share = weights / mass if mass else np.full(len(weights), 1 / len(weights))
     centre, squares = np.empty_like(low), np.zeros(len(points))
-    for column in range(0, points.shape[1], 64):
-        part = slice(column, column + 64)
-        centre[part] = low[part] + share @ (points[:, part] - low[part])
-        squares += np.square(points[:, part] - centre[part]).sum(axis=1)
-    radius = np.sqrt(squares.max()) * (1 + SLACK)
+    # too large a range is told of all blocks
+    with np.errstate(over="ignore", invalid="ignore"):
+        for column in range(0, points.shape[1], 64):
+            part = slice(column, column + 64)
+            centre[part] = low[part] + share @ (points[:, part] - low[part])
+            squares += np.square(points[:, part] - centre[part]).sum(axis=1)
+        radius = np.sqrt(squares.max()) * (1 + SLACK)
+        variance = share @ squares
     return Summary(
         low[None], high[None], centre[None], np.array([radius]), np.array([mass]),
-        np.array([share @ squares]),
+        np.array([variance]),
     )  # fmt: skip
 
 
@@ -182,6 +201,12 @@ class AwayPoints(Elsewhere, ABC):
         """(N,) weights π_i, which sum to one; None where all are equal."""
         return normalised(self.relative)
 
+    @cached_property
+    def support(self) -> int:
+        """How many points have a weight above zero."""
+        weights = self.weights
+        return len(self) if weights is None else int(np.count_nonzero(weights))
+
     def log_weights(self, first: int, last: int) -> Floats:
         """Log-weights of some rows, which sum to one over all points."""
         return logs_of(self.weights, len(self), first, last)
@@ -245,7 +270,8 @@ def normalised(weights: Floats | None) -> Floats | None:
     """Weights that sum to one, read-only."""
     if weights is None:
         return None
-    found = weights / weights.sum()
+    found = weights / weights.max()  # whose sum is finite
+    found /= found.sum()
     found.flags.writeable = False
     return np.asarray(found)
 
@@ -296,21 +322,24 @@ class StoredPoints(AwayPoints):
 
     def at(self, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
         """Points (B, D) and log-weights (B,) of some indices."""
-        found, logs = np.empty((len(index), self.dim)), np.empty(len(index))
-        # one read for each point that is asked for
-        for row in np.unique(index):
-            where = index == row
-            found[where] = self.rows.read(int(row), int(row) + 1)
-            logs[where] = self.log_weights(int(row), int(row) + 1)
-        return found, logs
+        rows, where = np.unique(index, return_inverse=True)
+        found, logs = np.empty((len(rows), self.dim)), np.empty(len(rows))
+        # one read for all points of a chunk, which comes whole anyway
+        chunk = rows // min(self.rows.chunk, self.block)
+        starts = np.flatnonzero(np.diff(chunk, prepend=-1)).tolist()
+        for a, b in pairwise([*starts, len(rows)]):
+            first, last = int(rows[a]), int(rows[b - 1]) + 1
+            at = rows[a:b] - first
+            found[a:b] = self.rows.read(first, last)[at]
+            logs[a:b] = self.log_weights(first, last)[at]
+        return found[where], logs[where]
 
     def shards(self, which: Sequence[int]) -> Iterator[Shard]:
         """Blocks of ascending numbers, the next one read ahead."""
         cuts = [self.cuts[k] for k in which]
         with bar(len(cuts), "blocks", self.progress and len(cuts) > 1) as advance:
             for (first, last), piece in zip(cuts, ahead(self.rows, cuts), strict=True):
-                piece.flags.writeable = False
-                yield Shard(piece, self.log_weights(first, last), first, {})
+                yield Shard.of(piece, self.log_weights(first, last), first, {})
                 advance(1)
 
     def parts(
@@ -339,6 +368,7 @@ class StoredPoints(AwayPoints):
             for k in range(len(self.cuts)):
                 found = part(next(shards), common, asked[k]) if k in asked else None
                 yield merged(known.get(k), found, both)
+            next(shards, None)  # past the last one: the bar is full, the reader done
 
         result = folded(parts(), both)
         assert result is not None
@@ -347,7 +377,8 @@ class StoredPoints(AwayPoints):
 
 def _sound(known: Summary) -> Summary:
     low, high = known.low.min(axis=0), known.high.max(axis=0)
-    spread = float((high - low).max())
+    with np.errstate(over="ignore"):
+        spread = float((high - low).max())
     size = float(np.maximum(np.abs(low), np.abs(high)).max())
     if (spread and not 1 / WIDEST < spread < WIDEST) or size >= WIDEST:
         _check.fail(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 
-__all__ = ["ArraySource", "FileSource", "Source", "ahead", "chunk_ends", "sliced", "source"]
+__all__ = ["ArraySource", "FileSource", "Source", "ahead", "of", "sliced", "source"]
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +41,14 @@ class Source(Protocol):
     def label(self) -> str:
         """What to call it in messages."""
 
+    @property
+    def chunk(self) -> int:
+        """Rows that are read together, whichever of them are asked for."""
+
+    @property
+    def ends(self) -> tuple[int, ...] | None:
+        """Row after the last of each block, where the array says what its blocks are."""
+
     def read(self, first: int, last: int) -> Floats:
         """Rows first to last - 1, as float64 (last - first, D) of the caller's own."""
 
@@ -58,6 +66,15 @@ class FileSource:
     def label(self) -> str:
         """The path."""
         return repr(str(self.path))
+
+    @property
+    def chunk(self) -> int:
+        """One: a file has no chunks."""
+        return 1
+
+    @property
+    def ends(self) -> None:
+        """None: so many rows as fit."""
 
     def read(self, first: int, last: int) -> Floats:
         """Rows, converted piece by piece while they are in the processor's cache."""
@@ -101,6 +118,20 @@ class ArraySource:
         first, *rest = self.array.shape
         return int(first), prod(int(n) for n in rest)
 
+    @property
+    def chunk(self) -> int:
+        """Rows of a chunk, of unequal ones the most; 1 where there are none."""
+        first, *_ = getattr(self.array, "chunks", None) or (1,)
+        return int(max(first) if isinstance(first, tuple) else first)
+
+    @property
+    def ends(self) -> tuple[int, ...] | None:
+        """Row after the last of each chunk of a Dask array, but for empty ones."""
+        if not of(self.array, "dask"):
+            return None
+        ends = np.cumsum([n for n in self.array.chunks[0] if n])
+        return tuple(int(end) for end in ends)
+
     def read(self, first: int, last: int) -> Floats:
         """Rows, by one slice."""
         try:
@@ -118,6 +149,11 @@ class ArraySource:
         return np.array(found.reshape(last - first, self.shape[1]), dtype=np.float64, order="C")
 
 
+def of(value: Any, *libraries: str) -> bool:
+    """Whether a value's type is of one of these libraries."""
+    return type(value).__module__.split(".")[0] in libraries
+
+
 def source(value: Any) -> Source | None:
     """How a value's rows are read piece by piece; None for what belongs in memory.
 
@@ -130,7 +166,7 @@ def source(value: Any) -> Source | None:
         return _npy(Path(value))
     if isinstance(value, np.memmap):
         return _mapped(value)
-    if type(value).__module__.split(".")[0] in ELSEWHERE:
+    if of(value, *ELSEWHERE):
         return _checked(ArraySource(value, f"an array of {type(value).__module__.split('.')[0]}"))
     return None
 
@@ -138,17 +174,6 @@ def source(value: Any) -> Source | None:
 def sliced(value: Any) -> Source:
     """Any array by slices, one in memory too."""
     return source(value) or _checked(ArraySource(_check.array(value, "points"), "an array"))
-
-
-def chunk_ends(value: Any) -> tuple[int, ...] | None:
-    """Row after the last of each chunk of a Dask array that has rows; None for anything else."""
-    if type(value).__module__.split(".")[0] != "dask":
-        return None
-    ends, end = [], 0
-    for size in value.chunks[0]:
-        if size:
-            ends.append(end := end + int(size))
-    return tuple(ends)
 
 
 def ahead(rows: Source, cuts: list[tuple[int, int]]) -> Iterator[Floats]:
@@ -193,6 +218,8 @@ def _npy(path: Path) -> Source:
             f"points: got {shown}, which is no .npy file ({error}), expected an array saved by "
             "np.save; save it again."
         ) from error
+    if any(n < 0 for n in shape):
+        _check.fail("points", f"{shown} of shape {shape}", "no negative sizes", "save it again")
     needed = offset + prod(shape) * dtype.itemsize
     if path.stat().st_size < needed:
         _check.fail(
@@ -210,8 +237,10 @@ def _npy(path: Path) -> Source:
 def _mapped(value: np.memmap[Any, Any]) -> Source:
     import mmap
 
-    # only a map itself, no view of one, says where its rows lie
-    if isinstance(value.base, mmap.mmap) and value.flags.c_contiguous and value.filename:
+    # only a map itself, no view of one, says where its rows lie; and where changes stay in
+    # memory (mode "c"), or the file has no name any more, it alone has the rows
+    whole = isinstance(value.base, mmap.mmap) and value.flags.c_contiguous
+    if whole and value.mode != "c" and value.filename and Path(value.filename).is_file():
         if value.ndim < 2:
             _refuse(value.shape)
         return _of_rows(Path(value.filename), value.shape, value.dtype, int(value.offset))
