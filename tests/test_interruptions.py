@@ -417,3 +417,55 @@ def test_training_killed_and_interrupted_goes_on_bit_for_bit(tmp_path: Path, run
     assert runs.finish("-c", TRAIN, str(broken), str(straight)) == 0
     np.testing.assert_array_equal(np.load(f"{broken}.npy"), np.load(f"{straight}.npy"))
     assert not left(tmp_path)
+
+
+# --- points on disk -------------------------------------------------------------------------------
+
+STREAM = """
+import sys, threading
+import numpy as np
+import analytic as an
+from analytic import scale
+from analytic.scale import _sources
+path, result = sys.argv[1:]
+far = an.OptimalDenoiser(scale.stored(path, block=10))
+read, x = _sources.FileSource.read, np.ones((3, 4))
+def told(self, first, last):
+    print(first, flush=True)
+    return read(self, first, last)
+_sources.FileSource.read = told
+try:
+    while True:
+        far(x, 0.5)
+except KeyboardInterrupt:
+    pass  # and the frames that it came through are let go
+_sources.FileSource.read = read
+assert threading.active_count() == 1, threading.enumerate()
+np.save(result, far(x, 0.5))
+sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("blocks", [3, 130])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stream_killed_and_interrupted(
+    tmp_path: Path, runs: Runs, how: signal.Signals, blocks: int
+) -> None:
+    """In its first pass, which finds what is known of all blocks, and in a later one."""
+    path, result = tmp_path / "rows.npy", tmp_path / "result.npy"
+    np.save(path, np.random.default_rng(0).standard_normal((1000, 4)))
+    before = path.read_bytes()
+    child = runs.start("-c", STREAM, str(path), str(result))
+    assert child.stdout is not None
+    for _ in range(blocks):
+        assert child.stdout.readline()
+    child.send_signal(how)
+    _, errors = child.communicate(timeout=PATIENCE)
+    assert child.returncode == (130 if how == signal.SIGINT else -how), errors
+    runs.alone(child)
+    assert path.read_bytes() == before
+    names = ["result.npy", "rows.npy"] if how == signal.SIGINT else ["rows.npy"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == names
+    if how == signal.SIGINT:  # the same denoiser goes on
+        straight = an.OptimalDenoiser(an.scale.stored(path, block=10))(np.ones((3, 4)), 0.5)
+        np.testing.assert_array_equal(np.load(result), straight)

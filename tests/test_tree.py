@@ -139,22 +139,45 @@ def test_single_precision_leaves_out_more_and_says_so() -> None:
     compare(data, found, Dense(data).softmax(q, s), q, s)
 
 
-def test_interpolation_against_the_sum_in_fifty_digits() -> None:
-    """One box, every n: the interpolated sum against mpmath, within the stated bound."""
+@pytest.mark.parametrize(("dim", "weighted"), [(1, True), (2, False), (3, True)])
+def test_interpolation_against_the_sum_in_fifty_digits(
+    dim: int, weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Boxes of boxes: the interpolated sum and mean against mpmath, within the stated bound."""
+    monkeypatch.setitem(method.WORTH, dim, 65)
     rng = np.random.default_rng(5)
-    X = rng.uniform(-1, 1, (120, 2))
-    data = sites(X)
+    X = rng.uniform(-1, 1, (150, dim))
+    data = sites(X, rng.uniform(0.5, 1.0, 150) if weighted else None)
+    boxes = 0
     for sigma in (0.7, 1.5, 5.0):
-        q = np.array([[0.1, -0.2], [2.0, 1.0], [-1.0, 3.0]]) * max(sigma, 1.0)
-        found = Tree(data).softmax(q, np.full(3, sigma))
-        for x, r, value in zip(q, found.ref, found.log_sum, strict=True):
+        q = rng.uniform(-1, 1, (3, dim)) * np.array([[0.2], [2.0], [3.0]]) * max(sigma, 1.0)
+        s = np.full(3, sigma)
+        found = Tree(data).softmax(q, s)
+        boxes += int(Tree(data).effort(q, s)[:, 2].sum())
+        for x, r, value, shift in zip(q, found.ref, found.log_sum, found.shift, strict=True):
             with mp.workdps(50):
-                s = mp.mpf(sigma)
-                squares = [
-                    sum((mp.mpf(c) - mp.mpf(v)) ** 2 for c, v in zip(x, p, strict=True)) for p in X
-                ]
-                exact = mp.log(sum(mp.exp((squares[r] - d) / (2 * s * s)) for d in squares))
+                exact, mean = in_fifty_digits(data, x, r, sigma)
                 assert abs(mp.mpf(float(value)) - exact) < 4e-14
+                assert all(
+                    abs(mp.mpf(float(X[r, d])) + mp.mpf(float(shift[d])) - mean[d]) < 1e-13
+                    for d in range(dim)
+                )
+    assert boxes > 0
+
+
+def in_fifty_digits(data: Sites, x: np.ndarray, r: int, sigma: float) -> tuple[mp.mpf, list]:
+    """log Σ (π_i/π_r) e^{t_i - t_r} and Σ u_i x_i."""
+    rows = [[mp.mpf(float(c)) for c in row] for row in data.points]
+    at = [mp.mpf(float(c)) for c in x]
+    squares = [sum((a - c) ** 2 for a, c in zip(at, row, strict=True)) for row in rows]
+    terms = [
+        mp.exp(mp.mpf(float(log)) - mp.mpf(float(data.logs[r])))
+        * mp.exp((squares[r] - d) / (2 * mp.mpf(sigma) ** 2))
+        for d, log in zip(squares, data.logs, strict=True)
+    ]
+    total, axes = sum(terms), zip(*rows, strict=True)
+    mean = [sum(w * c for w, c in zip(terms, axis, strict=True)) / total for axis in axes]
+    return mp.log(total), mean
 
 
 @given(case=cases(points=point_sets(max_points=40), low=1e-6, high=1e6))

@@ -26,7 +26,7 @@ COARSE = {1: 24, 2: 24, 3: 16}
 """The same for the box of all points where σ is larger than it."""
 
 WORTH = {1: 128, 2: 800, 3: 6000}
-"""Points of a box from which interpolation is cheaper than opening it."""
+"""Points of a box, more than a leaf has, from which interpolation is cheaper than opening it."""
 
 CHARGES = 16_000_000
 """Numbers that the charges of all boxes may fill (128 MB)."""
