@@ -19,6 +19,7 @@ import pytest
 import analytic as an
 from analytic import solvers, testing
 from analytic.claims import _faults
+from analytic.testing import _function
 from analytic.testing._hull import gap
 
 Floats = np.ndarray
@@ -285,6 +286,9 @@ DENOISERS: dict[str, Build] = {
     "every other point": _faults.thinned,
     "a batch axis too many": wrapped(lambda D, x, s: D(x, s)[None]),
     "one row of the batch": wrapped(lambda D, x, s: D(x, s)[:1]),
+    "a batch of one loses its axis": wrapped(lambda D, x, s: np.squeeze(D(x, s))),
+    "one row for one level": wrapped(lambda D, x, s: D(x, s)[:1] if np.ndim(s) == 0 else D(x, s)),
+    "one row for equal levels": wrapped(lambda D, x, s: D(x, s)[: 1 if np.ptp(s) == 0 else None]),
     "x is overwritten": wrapped(_in_place),
     "one buffer for all calls": _Buffer,
     "noise of 1e-12": _Noisy,
@@ -298,6 +302,7 @@ DENOISERS: dict[str, Build] = {
     "always float64": wrapped(lambda D, x, s: np.asarray(D(x, s), dtype=np.float64)),
     "float32 queries halved": wrapped(_half),
     "score's sign": method("score", lambda found, x, s: -found),
+    "score of the first row": method("score", lambda found, x, s: found[:1]),
     "score over σ": method("score", lambda found, x, s: found * np.reshape(s, (-1, 1))),
     "log p a hundredth steep": method("log_prob", lambda found, x, s: 1.01 * found),
     "jvp over N - 1": _faults.SampleCovariance,
@@ -724,6 +729,8 @@ def test_names_of_what_is_broken() -> None:
         "a batch axis too many": "shape", "NaN at small σ": "finite", "x is overwritten": "inputs",
         "one buffer for all calls": "buffer", "noise of 1e-12": "deterministic",
         "a scalar σ is squared": "scalar", "mean σ of the batch": "rows",
+        "a batch of one loses its axis": "rows", "one row for one level": "scalar",
+        "one row for equal levels": "scalar", "score of the first row": "score",
         "rows by level": "rows", "remainder of the batch lost": "rows",
         "(D,) is returned as it is": "single", "always float64": "dtype",
         "float32 queries halved": "float32", "score's sign": "score",
@@ -749,6 +756,34 @@ def test_names_of_what_is_broken() -> None:
                 DENOISERS[fault], POINTS,
                 skip=[] if transform != "scaling" else ["translation", "rotation", "permutation"],
             )  # fmt: skip
+
+
+def test_what_a_denoiser_does_not_promise_is_not_asked() -> None:
+    """Single queries, methods that say so, large Jacobians, and a type that nobody asks for."""
+
+    class Modest(an.OptimalDenoiser):
+        def __call__(self, x: Any, sigma: Any) -> Any:
+            return super().__call__(np.atleast_2d(x), sigma)  # (1, D) for (D,)
+
+        def jvp(self, x: Any, sigma: Any, v: Any) -> Any:
+            raise NotImplementedError
+
+    testing.assert_denoiser_consistent(Modest(POINTS), POINTS)
+    widest = an.PointSet(np.random.default_rng(0).standard_normal((3, _function.MATRIX + 1)))
+
+    class Wide(an.OptimalDenoiser):
+        def jacobian(self, x: Any, sigma: Any) -> Any:
+            raise AssertionError("asked for a large matrix")
+
+    testing.assert_denoiser_consistent(Wide(widest), widest)
+    # only where nobody asks for float32 may it be refused
+    with pytest.raises(AssertionError, match=r"claim: +dtype"):
+        testing.assert_denoiser_consistent(DENOISERS["always float64"](POINTS), POINTS)
+    testing.assert_denoiser_consistent(
+        DENOISERS["always float64"](POINTS), POINTS, dtypes=["float64"]
+    )
+    with pytest.raises(TypeError, match="skip: got 3, expected names"):
+        testing.assert_denoiser_consistent(Modest(POINTS), POINTS, skip=3)
 
 
 def test_likelihood_is_asked_where_theory_speaks() -> None:

@@ -36,7 +36,8 @@ One of them, for a set of yours, with a model of yours beside the optimal denois
 Every figure comes as PDF and PNG in print size, with its numbers as CSV. What has been computed is
 kept in the folder: change how a figure is drawn, and only that is done again. A new figure is a
 new script with `compute(lab)` and `draw(found, lab)`: `analytic/gallery/__init__.py` says what
-they get.
+they get. Noise levels in the captions are those for data of order one; sets that are much larger or
+smaller are drawn at levels of their size.
 """
 
 
