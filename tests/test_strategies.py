@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,6 +54,22 @@ def test_point_sets_shrink_to_one_point_at_zero() -> None:
     two = minimal(st.point_sets(), lambda points: len(points) > 1)
     assert two.points.tolist() == [[0.0], [1.0]]
     assert two.weights.tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", ["cloud", "duplicates"])
+def test_points_go_with_their_weights_copies_and_labels(kind: str, seed: int) -> None:
+    """From many points of several dimensions, not all of one weight and one label, to two."""
+    sets = st.point_sets(max_points=20, geometries=kind, labelled=True)
+
+    def mixed(points: an.PointSet) -> bool:
+        return len(set(points.weights.tolist())) > 1 and len(set(points.labels.tolist())) > 1
+
+    options = settings(ANY, derandomize=False)
+    found = find(sets, mixed, settings=options, random=random.Random(seed))
+    assert len(found) == 2
+    assert sorted(set(found.points.ravel().tolist())) == [0.0, 1.0]
+    assert sorted(set(found.labels.tolist())) == [0, 1]
 
 
 @pytest.mark.parametrize("kind", [*st.GEOMETRIES, *st.EXTREMES])

@@ -61,7 +61,11 @@ def coordinates(shape: tuple[int, ...]) -> st.SearchStrategy[Floats]:
 
 def _integers(shape: tuple[int, ...], most: int) -> st.SearchStrategy[NDArray[np.int64]]:
     """Arrays of whole numbers in [-most, most]."""
-    return hnp.arrays(np.int64, shape, elements=st.integers(-most, most), fill=_fill(shape))
+    some = partial(hnp.arrays, np.int64, elements=st.integers(-most, most), fill=_fill(shape))
+    if len(shape) == 1 or _fill(shape) is None:
+        return some(shape)
+    # row by row, so that one can go while others stay
+    return st.tuples(*[some(shape[1:])] * shape[0]).map(np.array)
 
 
 def _fill(shape: tuple[int, ...]) -> st.SearchStrategy[Any] | None:
@@ -89,11 +93,14 @@ def weights(
 
 @st.composite
 def _weights(draw: st.DrawFn, count: Bound[int], ratio: Bound[float]) -> Floats:
-    least = 1 / ratio.draw(draw)
-    exponent = st.floats(float(np.log2(least)), 0.0)
-    shape = (count.draw(draw),)
-    found = draw(hnp.arrays(np.float64, shape, elements=exponent, fill=_fill(shape)))
-    return np.asarray(np.clip(np.exp2(found), least, 1.0))
+    heights, shape = _heights(1 / ratio.draw(draw)), (count.draw(draw),)
+    return draw(hnp.arrays(np.float64, shape, elements=heights, fill=_fill(shape)))
+
+
+def _heights(least: float) -> st.SearchStrategy[float]:
+    """Weights from `least` to 1, log-uniform, which shrink to 1."""
+    exponents = st.floats(float(np.log2(least)), 0.0)
+    return exponents.map(lambda e: float(np.clip(np.exp2(e), least, 1.0)))
 
 
 def point_sets(
@@ -176,13 +183,15 @@ def _point_sets(
     count = draw(st.integers(low, high))
     dim = draw(st.integers(max(narrow, count - 1) if kind == "simplex" else narrow, wide))
     rows = _rows(draw, kind, count, dim)
-    copies = np.ones(count, dtype=np.int64)
+    copies, heavy, names = np.ones(count, dtype=np.int64), np.ones(count), None
     if kind == "duplicates":
-        copies = draw(hnp.arrays(np.int64, count, elements=st.integers(1, 3)))
-    heavy = draw(weights(count=count)) if weighted.draw(draw) else np.ones(count)
-    names = None
+        _scatter(draw, copies, st.integers(1, 3))
+    if weighted.draw(draw):
+        _scatter(draw, heavy, _heights(1e-12))
     if labelled.draw(draw):
-        names = np.repeat(draw(hnp.arrays(np.int64, count, elements=st.integers(0, 2))), copies)
+        names = np.zeros(count, dtype=np.int64)
+        _scatter(draw, names, st.integers(0, 2))
+        names = np.repeat(names, copies)
     plain = (heavy == 1).all()
     return PointSet(
         np.repeat(rows, copies, axis=0),
@@ -190,6 +199,19 @@ def _point_sets(
         names,
         name=kind,
     )
+
+
+def _scatter(draw: st.DrawFn, values: NDArray[Any], others: st.SearchStrategy[Any]) -> None:
+    """Give some of the values others.
+
+    Those are named, where one for each point would have to go together with its point: examples
+    shrink to fewer points only if what was drawn later stays what it was.
+    """
+    count = len(values)
+    for k, other in draw(
+        st.dictionaries(st.integers(0, count - 1), others, max_size=count)
+    ).items():
+        values[k] = other
 
 
 def _rows(draw: st.DrawFn, kind: str, count: int, dim: int) -> Floats:
