@@ -7,6 +7,7 @@ is computed elsewhere.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,7 @@ TINTS = (
 )
 """Of basins: light and dark in turn, so that neighbours differ in grey print too."""
 _CIRCLE = 361
+_FURTHEST = 1e150
 
 
 def plane_paths(
@@ -158,7 +160,7 @@ def likelihood_ball(
     target = None if step is None else _place(step, "step")
     other = None if learned is None else _place(learned, "learned")
     title = plain(_check.text(name, "name"))
-    radius = float(np.linalg.norm(state - centre))
+    radius = math.dist(state, centre)
     angle = np.linspace(0.0, 2 * np.pi, _CIRCLE)
     with canvas(ax, height=COLUMN) as axes:
         axes.contourf(
@@ -296,6 +298,8 @@ def _place(value: Any, argument: str) -> Floats:
     found = _check.array(value, argument).astype(np.float64)
     if found.shape != (2,):
         _check.fail(argument, f"shape {found.shape}", "(2,)", "give coordinates in the plane")
+    if np.abs(found).max() > _FURTHEST:
+        _check.fail(argument, _check.show(value), f"coordinates up to {_FURTHEST:g}", "rescale")
     return found
 
 
