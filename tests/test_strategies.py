@@ -33,8 +33,12 @@ def minimal(strategy: Any, condition: Callable[[Any], bool] = lambda _: True) ->
 
 
 def find_any(strategy: Any, condition: Callable[[Any], bool]) -> Any:
-    """Some example for which the condition holds, not shrunk."""
-    return find(strategy, condition, settings=settings(ANY, phases=[Phase.generate]))
+    """Some example for which the condition holds, not shrunk.
+
+    Conditions hold for one in a thousand or more, and the search ends at the first.
+    """
+    many = settings(ANY, max_examples=20_000, phases=[Phase.generate])
+    return find(strategy, condition, settings=many)
 
 
 def rank(points: an.PointSet) -> int:
