@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from public_calls import CALLS
 
 import analytic as an
 from analytic import plotting
@@ -133,6 +134,14 @@ def test_evidence_of_separate_cases_has_markers_and_a_sorted_bound() -> None:
     np.testing.assert_array_equal(bound.get_xdata(), [1.0, 2.0, 4.0])
     np.testing.assert_array_equal(bound.get_ydata(), [1.0, 2.0, 4.0])
     assert bound.is_dashed()
+
+
+@pytest.mark.parametrize("name", [name for name, call in CALLS.items() if "legend" in call.given])
+def test_no_legend_where_none_is_wanted(name: str) -> None:
+    drawn = CALLS[name](legend=False)
+    figure = getattr(drawn, "figure", drawn)
+    assert not figure.legends
+    assert all(ax.get_legend() is None for ax in figure.axes)
 
 
 @pytest.mark.parametrize("legend", [True, False])
