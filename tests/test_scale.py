@@ -282,6 +282,34 @@ def test_no_queries_have_no_answers() -> None:
     assert far.trap_sums(none, np.empty(0), np.empty(0, dtype=int)).shape == (0, 5)
 
 
+def test_what_has_no_rows_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder.npy").mkdir()
+    np.save(tmp_path / "line.npy", np.zeros(5))
+    np.save(tmp_path / "points.npy", np.zeros((0, 3)))
+    np.save(tmp_path / "words.npy", np.array([["a"]]))
+    cases: list[tuple[Any, type[Exception], str]] = [
+        (tmp_path / "folder.npy", ValueError, r"points: got '.*folder\.npy', which is no regular"),
+        (tmp_path / "line.npy", ValueError, r"points: got shape \(5,\), expected \(N, D\)"),
+        (np.load(tmp_path / "line.npy", mmap_mode="r"), ValueError, r"points: got shape \(5,\)"),
+        (np.load(tmp_path / "line.npy", mmap_mode="c"), ValueError, r"points: got shape \(5,\)"),
+        (tmp_path / "points.npy", ValueError, r"of shape \(0, 3\), expected some points"),
+        (tmp_path / "words.npy", TypeError, r"of dtype <U1, expected real numbers"),
+    ]
+    for given, error, words in cases:
+        with pytest.raises(error, match=words):
+            an.OptimalDenoiser(given)
+
+
+def test_an_array_that_gives_fewer_rows_than_it_says_is_cut_short() -> None:
+    class Short(_sources.ArraySource):
+        @property
+        def shape(self) -> tuple[int, int]:
+            return 9, 2
+
+    with pytest.raises(ValueError, match="points: got an array cut short at row 6, expected 9"):
+        Short(np.zeros((6, 2)), "an array").read(4, 8)
+
+
 # --- what is left out ----------------------------------------------------------------------------
 
 

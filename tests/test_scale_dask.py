@@ -12,6 +12,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -602,6 +603,10 @@ def test_clients_and_arrays_are_checked(client: Any) -> None:
             scale.sharded(value, client=client, **options)
     with pytest.raises(ValueError, match=r"client: got none.*connect"):
         scale.sharded(array)
+    with pytest.raises(
+        ValueError, match="client: got an asynchronous one, expected one that waits"
+    ):
+        scale.sharded(array, client=SimpleNamespace(asynchronous=True))
     with pytest.raises(TypeError, match="client: got 3"):
         scale.connect(3)
     with pytest.raises(ValueError, match="points: got chunks of unknown size"):
