@@ -603,9 +603,7 @@ def test_clients_and_arrays_are_checked(client: Any) -> None:
             scale.sharded(value, client=client, **options)
     with pytest.raises(ValueError, match=r"client: got none.*connect"):
         scale.sharded(array)
-    with pytest.raises(
-        ValueError, match="client: got an asynchronous one"
-    ):
+    with pytest.raises(ValueError, match="client: got an asynchronous one"):
         scale.sharded(array, client=SimpleNamespace(asynchronous=True))
     with pytest.raises(TypeError, match="client: got 3"):
         scale.connect(3)
