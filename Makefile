@@ -25,7 +25,7 @@ PLAIN_TESTS := -n 2 -W ignore::RuntimeWarning tests/test_leaves.py tests/test_ce
 test-python: $(STAMP)  ## kernels as plain Python, which debuggers can follow; two minutes
 	$(PLAIN) $(BIN)/python -m pytest $(PLAIN_TESTS)
 
-coverage: $(TORCH)  ## branches taken by all tests, kernels compiled and as Python; half an hour
+coverage: $(TORCH)  ## branches taken by all tests, kernels compiled and as Python; ten minutes
 	$(BIN)/python -m coverage erase
 	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -n 2 --dist worksteal -k "not interrupt"
 	$(PLAIN) $(BIN)/python -m coverage run -m pytest $(PLAIN_TESTS)

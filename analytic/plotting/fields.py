@@ -56,6 +56,7 @@ TINTS = (
 """Of basins: light and dark in turn, so that neighbours differ in grey print too."""
 _CIRCLE = 361
 _FURTHEST = 1e150
+"""Places beyond have distances and margins that overflow where they are drawn."""
 
 
 def plane_paths(

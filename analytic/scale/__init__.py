@@ -63,9 +63,9 @@ def stored(
     weights : (N,) non-negative, not all zero; optional (default: equal).
     block : points in a block, by default so many that a block has some 4 million numbers
         (32 MB) in whole chunks of zarr and h5py, if they are not larger, and for Dask the chunks,
-        so that each is read or made once a pass. Memory in use is
-        some five blocks, and 24 D bytes for each block of what is known of it; results depend
-        on the size in their last digits.
+        so that each is read or made once a pass. Memory in use is some five blocks, and 24 D
+        bytes for each block of what is known of it; results depend on the size in their last
+        digits.
     name : what the set is called in reports.
     progress : show a bar on a terminal for each pass over the blocks.
 
@@ -88,15 +88,11 @@ def elsewhere(points: Any) -> AwayPoints | None:
     if of(points, "dask") and connected() is not None:
         return sharded(points)
     rows = source(points)
-    return None if rows is None else _in_blocks(rows)
+    return None if rows is None else _in_blocks(rows, None, None, "points", False)
 
 
 def _in_blocks(
-    rows: Source,
-    weights: Any = None,
-    block: int | None = None,
-    name: str = "points",
-    progress: bool = False,
+    rows: Source, weights: Any, block: int | None, name: str, progress: bool
 ) -> StoredPoints:
     count, dim = rows.shape
     ends = None
